@@ -1,0 +1,86 @@
+"""Finish a native Apple or Google sign-in with Descope: one typed call, exactly once.
+
+    from descope_native import NativeOAuthFinisher
+
+    async with NativeOAuthFinisher.open("P2…") as finisher:
+        result = await finisher.finish(provider="google", state_id=state_id, id_token=id_token)
+"""
+
+from typing import TYPE_CHECKING
+
+from descope_native._version import __version__
+from descope_native.errors import (
+    ConnectError,
+    ConnectionLost,
+    DescopeNativeError,
+    InvalidRequestError,
+    Outcome,
+    RateLimitedError,
+    RejectedError,
+    RequestTimeout,
+    ResponseError,
+    ServerError,
+    TLSError,
+    TransportClosed,
+    TransportError,
+    UnexpectedResponse,
+)
+from descope_native.finisher import NativeOAuthFinisher
+from descope_native.models import (
+    AppleUser,
+    Drift,
+    FinishRequest,
+    FinishResult,
+    FrozenDict,
+    IdpResponse,
+    User,
+    UserTenant,
+)
+from descope_native.retrying import Retry
+from descope_native.transports import HttpRequest, HttpResponse, Transport
+from descope_native.transports.memory import InMemoryTransport
+
+if TYPE_CHECKING:
+    from descope_native.transports.aiohttp import AiohttpTransport
+
+__all__ = [
+    "AiohttpTransport",
+    "AppleUser",
+    "ConnectError",
+    "ConnectionLost",
+    "DescopeNativeError",
+    "Drift",
+    "FinishRequest",
+    "FinishResult",
+    "FrozenDict",
+    "HttpRequest",
+    "HttpResponse",
+    "IdpResponse",
+    "InMemoryTransport",
+    "InvalidRequestError",
+    "NativeOAuthFinisher",
+    "Outcome",
+    "RateLimitedError",
+    "RejectedError",
+    "RequestTimeout",
+    "ResponseError",
+    "Retry",
+    "ServerError",
+    "TLSError",
+    "Transport",
+    "TransportClosed",
+    "TransportError",
+    "UnexpectedResponse",
+    "User",
+    "UserTenant",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> object:
+    # aiohttp takes longer to import than all the rest, and whoever brings a transport needs none of it.
+    if name == "AiohttpTransport":
+        from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
+
+        return AiohttpTransport
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,381 @@
+"""The service's HTTP rules: what a request looks like, and what an answer means. Nothing here waits.
+
+The rules are those of the vendor's documentation and published SDKs; RFC numbers stand where a rule
+is HTTP's own.
+"""
+
+import ipaddress
+import json
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import attrs
+from yarl import URL
+
+from descope_native._version import __version__
+from descope_native.converters import (
+    make_converter,
+    structure_result,
+)
+from descope_native.errors import (
+    InvalidRequestError,
+    RateLimitedError,
+    RejectedError,
+    ResponseError,
+    ServerError,
+    UnexpectedResponse,
+)
+from descope_native.models import AppleUser, Drift, FinishRequest, FinishResult
+from descope_native.transports import HttpRequest, HttpResponse
+
+FINISH_PATH: Final = "/v1/auth/oauth/native/finish"
+
+_DEFAULT_BASE_URL: Final = "https://api.descope.com"
+_REGIONAL_PROJECT_ID: Final = 32
+"""From this length on, characters 1 to 4 of a project id name its region."""
+
+_PROJECT_ID: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # a token, RFC 9110 §5.6.2
+_REGION: Final = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
+_KEY: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_URL: Final = re.compile(r"[\w.~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)  # RFC 3986 §2
+
+_SESSION_COOKIE: Final = "DS"
+_REFRESH_COOKIE: Final = "DSR"
+
+_ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
+_TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+_JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII)
+_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
+_MAX_TEXT: Final = 300
+_MAX_RETRY_AFTER: Final = 3600
+_BLACKED_OUT: Final = "[redacted]"
+
+
+def _not_json(_: str) -> Any:
+    raise ValueError
+
+
+_encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+_decode_json: Final = json.JSONDecoder(parse_constant=_not_json).decode
+_converter: Final = make_converter()
+
+
+# --- the request
+
+
+@attrs.frozen
+class Endpoint:
+    """Where one project's requests go, and what goes with each of them. Made once per finisher."""
+
+    url: URL
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    key: str | None = attrs.field(repr=False)
+
+
+def make_endpoint(
+    project_id: str, base_url: str | URL | None, key: str | None, *, allow_http: bool
+) -> Endpoint:
+    """Check what a deployment configures. Raises `InvalidRequestError`, which names no value."""
+    # The project id ends up in a host name and in a header, the key in a header.
+    if not isinstance(project_id, str) or not _PROJECT_ID.fullmatch(project_id):
+        raise InvalidRequestError("project_id must be a token of printable ASCII, like P2abc…")
+    if key is not None and not (isinstance(key, str) and _KEY.fullmatch(key)):
+        raise InvalidRequestError("auth_management_key must be printable ASCII without spaces")
+    if base_url is None:
+        base_url = regional_base_url(project_id)
+    if problem := _problem_with_base_url(base_url, allow_http=allow_http):
+        raise InvalidRequestError(f"base_url {problem}")
+    base = URL(base_url)
+    return Endpoint(
+        base.with_path(base.raw_path.rstrip("/") + FINISH_PATH, encoded=True),
+        {
+            "Authorization": f"Bearer {project_id}:{key}" if key else f"Bearer {project_id}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # so that no answer can grow once it is here
+            "User-Agent": f"descope_native/{__version__}",
+            "x-descope-sdk-name": "descope_native",
+            "x-descope-sdk-version": __version__,
+            "x-descope-sdk-python-version": platform.python_version(),
+            "x-descope-project-id": project_id,
+        },
+        key,
+    )
+
+
+def regional_base_url(project_id: str) -> str:
+    """The API host: a long project id names its region, a short one does not."""
+    if len(project_id) < _REGIONAL_PROJECT_ID:
+        return _DEFAULT_BASE_URL
+    region = project_id[1:5]
+    if not _REGION.fullmatch(region):  # or a project id could name any host
+        raise InvalidRequestError("project_id names no region in its characters 1 to 4")
+    return f"https://api.{region}.descope.com"
+
+
+def _problem_with_base_url(base_url: object, *, allow_http: bool) -> str | None:
+    if not isinstance(base_url, str | URL) or not _URL.fullmatch(str(base_url)):
+        return "must be a URL, in the characters of RFC 3986"
+    try:
+        url = URL(base_url)
+        scheme, host, _ = url.scheme, url.host, url.port
+    except ValueError:
+        return "is not a URL"
+    if scheme not in {"http", "https"} or not host:
+        return "must be an absolute http or https URL"
+    if url.user is not None or url.password is not None:
+        return "must not hold a user name or password"
+    if "?" in str(base_url) or "#" in str(base_url):
+        return "must not hold a query or fragment"
+    if scheme == "http" and not allow_http and not _is_loopback(host):
+        return "must be https, or a loopback address (allow_http=True insists)"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):  # RFC 6761 §6.3
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def build_request(request: FinishRequest, endpoint: Endpoint, timeout: float) -> HttpRequest:
+    """The bytes to send. Keys that are unset are left out, never null."""
+    return HttpRequest(
+        method="POST",
+        url=endpoint.url,
+        headers=endpoint.headers,
+        body=_encode_json(_converter.unstructure(request)).encode(),
+        timeout=timeout,
+    )
+
+
+# --- the answer
+
+
+def read_response(
+    request: FinishRequest, endpoint: Endpoint, response: HttpResponse, *, strict: bool
+) -> FinishResult:
+    """What the answer means: a result, or a `ResponseError`."""
+    # What was read is handed over by return value: this frame is in tracebacks, and the answer's
+    # tokens must not be among its locals.
+    if not 200 <= response.status < 300:
+        raise _error(response, _black_out_with(_secrets(request, endpoint)))
+    result = _read_session(response)
+    if isinstance(result, FinishResult) and not (strict and result.drift):
+        return result
+    problem = _describe_drift(result.drift) if isinstance(result, FinishResult) else result
+    del result
+    black_out = _black_out_with(_secrets(request, endpoint))
+    raise UnexpectedResponse(response.status, problem, _trace_id(response, black_out))
+
+
+def read_trace_id(
+    request: FinishRequest, endpoint: Endpoint, response: HttpResponse
+) -> str | None:
+    """The id that the vendor's support asks for, where the answer has a harmless one."""
+    return _trace_id(response, _black_out_with(_secrets(request, endpoint)))
+
+
+def _read_session(response: HttpResponse) -> FinishResult | str:
+    """A result, or what kept the answer from being one. Never raises."""
+    if (coding := response.header("Content-Encoding")) and coding.strip().lower() != "identity":
+        return "the answer has a Content-Encoding that was not asked for"
+    try:
+        answer = _decode_json(response.body.decode())
+    except (ValueError, RecursionError):
+        return "the answer is not JSON"
+    if type(answer) is not dict:
+        return "the answer is not a JSON object"
+    if not (answer.get("sessionJwt") and answer.get("refreshJwt")):
+        _add_tokens_from_cookies(answer, response)
+    result = structure_result(_converter, answer)
+    if not isinstance(result, FinishResult):
+        return f"the answer has no session in body or cookies ({_describe_drift(result)})"
+    if response.status != 200:
+        status = Drift("status", "200", str(response.status))
+        return attrs.evolve(result, drift=(*result.drift, status))
+    return result
+
+
+def _describe_drift(drift: tuple[Drift, ...]) -> str:
+    places = [f"{d.path}: expected {d.expected}, found {d.found}" for d in drift[:10]]
+    if len(drift) > len(places):
+        places.append(f"and {len(drift) - len(places)} more")
+    return "not as documented: " + "; ".join(places)
+
+
+def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> None:
+    """Cookie mode: the tokens come as Set-Cookie only. A non-empty value in the body wins."""
+    # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
+    cookies = read_cookies(response.header_values("Set-Cookie"), time.time())
+    for token, named_by, usual in (
+        ("sessionJwt", "sessionCookieName", _SESSION_COOKIE),
+        ("refreshJwt", "cookieName", _REFRESH_COOKIE),
+    ):
+        name = answer.get(named_by)
+        cookie = cookies.get(name if name and isinstance(name, str) else usual)
+        if cookie and answer.get(token) in (None, ""):
+            answer[token] = cookie
+
+
+def read_cookies(lines: list[str], now: float) -> dict[str, str]:
+    """Name to value of the cookies that are set; of one name, the newest unexpired wins."""
+    cookies = {}
+    for line in lines:
+        pair, *attributes = line.split(";")
+        name, _, value = pair.partition("=")
+        value = value.strip()
+        if len(value) > 1 and value[0] == value[-1] == '"':
+            value = value[1:-1]
+        if value and not _is_expired(attributes, now):
+            cookies[name.strip()] = value
+    return cookies
+
+
+def _is_expired(attributes: list[str], now: float) -> bool:
+    """Max-Age has precedence over Expires; what cannot be read is ignored (RFC 6265 §5.2, §5.3)."""
+    values = {}
+    for attribute in attributes:
+        name, _, value = attribute.partition("=")
+        values[name.strip().lower()] = value.strip()
+    max_age = values.get("max-age", "")
+    if re.fullmatch(r"-?[0-9]{1,20}", max_age):
+        return int(max_age) <= 0
+    try:
+        expires = parsedate_to_datetime(values.get("expires", "")[:64])
+        return expires.replace(tzinfo=expires.tzinfo or UTC).timestamp() <= now
+    except (ValueError, OverflowError):
+        return False
+
+
+# --- the answer that is no session
+
+
+def _error(response: HttpResponse, black_out: Callable[[str], str]) -> ResponseError:
+    status = response.status
+    trace_id = _trace_id(response, black_out)
+    if status in {408, 499} or 500 <= status < 600:
+        return ServerError(status, trace_id, *_error_texts(response, black_out))
+    if status == 429:
+        retry_after = parse_retry_after(response.header_values("Retry-After"), time.time())
+        return RateLimitedError(status, trace_id, *_error_texts(response, black_out), retry_after)
+    if 400 <= status < 500:
+        return RejectedError(status, trace_id, *_error_texts(response, black_out))
+    if 300 <= status < 400:
+        origin = black_out(_origin(response.header("Location")))
+        return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
+    return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)
+
+
+def _error_texts(
+    response: HttpResponse, black_out: Callable[[str], str]
+) -> tuple[str | None, str | None, str | None]:
+    """The error JSON's code, description and message. Any body will do: it only decorates a status."""
+    try:
+        error = _decode_json(response.body.decode())
+    except (ValueError, RecursionError):
+        return None, None, None
+    if type(error) is not dict:
+        return None, None, None
+    code = error.get("errorCode")
+    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or black_out(code) != code:
+        code = None
+    return code, *(_text(error.get(key), black_out) for key in ("errorDescription", "errorMessage"))
+
+
+def _text(value: object, black_out: Callable[[str], str]) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return black_out(_UNPRINTABLE.sub(" ", value).strip())[:_MAX_TEXT] or None
+
+
+def _trace_id(response: HttpResponse, black_out: Callable[[str], str]) -> str | None:
+    trace_id = response.header("cf-ray")
+    if trace_id and _TRACE_ID.fullmatch(trace_id) and black_out(trace_id) == trace_id:
+        return trace_id
+    return None
+
+
+def _origin(location: str | None) -> str:
+    try:
+        return str(URL((location or "")[:2048]).origin())
+    except ValueError:
+        return "its own origin" if location else "nowhere"
+
+
+def parse_retry_after(values: list[str], now: float) -> float | None:
+    """Seconds, 0 to 3600: ASCII digits or an IMF-fixdate (RFC 9110 §10.2.3). In doubt None."""
+    if len(values) != 1:
+        return None
+    value = values[0].strip(" \t")
+    if len(value) > 64:
+        return None
+    if re.fullmatch(r"[0-9]+", value):
+        return float(min(int(value), _MAX_RETRY_AFTER))
+    if not _IMF_FIXDATE.fullmatch(value):
+        return None
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), float(_MAX_RETRY_AFTER))
+
+
+_IMF_FIXDATE: Final = re.compile(
+    r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} "
+    r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT",
+    re.ASCII,
+)
+
+
+# --- what must not come back out
+
+
+def _secrets(request: FinishRequest, endpoint: Endpoint) -> list[str]:
+    """What the request had to keep secret, longest first."""
+    secrets = {request.state_id, request.code, request.id_token, endpoint.key}
+    if isinstance(request.user, AppleUser):
+        secrets.update(attrs.astuple(request.user))
+    elif request.user:
+        secrets.update(_strings_in(json.loads(request.user)), (request.user,))
+    return sorted((text for text in secrets if text), key=len, reverse=True)
+
+
+def _strings_in(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _strings_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings_in(item)
+
+
+_WORD: Final = re.compile(r"[\w.~%/+=-]{12,}")
+
+
+def _black_out_with(secrets: list[str]) -> Callable[[str], str]:
+    """A service may quote what it was sent, in full, cut short or escaped; and any JWT is a secret."""
+
+    quoted = re.compile("|".join(map(re.escape, secrets)))
+
+    def is_secret(word: str) -> bool:
+        windows = [word[start : start + 12] for start in range(len(word) - 11)]
+        return any(window in secret for secret in secrets for window in windows)
+
+    def black_out(text: str) -> str:
+        text = text[: 8 * _MAX_TEXT]
+        text = quoted.sub(_BLACKED_OUT, text)
+        text = _JWT.sub(_BLACKED_OUT, text)
+        return _WORD.sub(lambda word: _BLACKED_OUT if is_secret(word[0]) else word[0], text)
+
+    return black_out

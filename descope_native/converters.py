@@ -1,0 +1,414 @@
+"""Models to JSON and back. The only module that knows cattrs and the wire's names.
+
+`make_converter` gives a cattrs ``Converter`` with our hooks, spelled as cattrs' own preconf modules
+spell it. It decodes strictly: only the JSON type that a field names is let in, nothing is coerced.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from operator import contains
+from types import NoneType
+from typing import Any, Final, TypeVar
+
+import attrs
+from cattrs import ClassValidationError, Converter
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from descope_native.models import (
+    AppleUser,
+    Drift,
+    FinishRequest,
+    FinishResult,
+    FrozenDict,
+    IdpResponse,
+    Json,
+    ObjectOrFalse,
+    Token,
+    User,
+    UserTenant,
+)
+
+__all__ = ["make_converter", "structure_result"]
+
+T = TypeVar("T")
+
+# A field is called on the wire what it is called here, in camelCase; but for these.
+_WIRE_NAMES: Final = {
+    "totp": "TOTP",
+    "saml": "SAML",
+    "oauth": "OAuth",
+    "scim": "SCIM",
+    "oidc": "OIDC",
+    "tenant_sso_id": "tenantSSOID",
+    "unsaved_sso": "unsavedSSO",
+    "idp_saml_attributes": "idpSAMLAttributes",
+    "idp_oidc_claims": "idpOIDCClaims",
+}
+
+_MAX_TOKEN: Final = 16 * 1024
+_COOKIE_OCTETS: Final = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'",;\\')
+
+_MAX_DEPTH: Final = 100
+"""How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
+
+# These two tell how a result came about; no key of the wire is theirs.
+_OFF_THE_WIRE: Final = frozenset({"extra", "drift"})
+
+_JSON_TYPES: Final[Mapping[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    NoneType: "null",
+}
+
+_APPLE_NAME_PARTS: Final = {"given_name": "firstName", "middle_name": "middleName", "family_name": "lastName"}
+
+
+def wire_name(attribute: str) -> str:
+    """The JSON key of an attribute."""
+    head, *tail = attribute.split("_")
+    return _WIRE_NAMES.get(attribute, head + "".join(word.capitalize() for word in tail))
+
+
+def is_token(value: str) -> bool:
+    """Whether this may stand in a header or a cookie as it is (RFC 6265 §4.1.1)."""
+    return (
+        0 < len(value) <= _MAX_TOKEN
+        and value.isascii()
+        and not value.encode().translate(None, delete=_COOKIE_OCTETS)
+    )
+
+
+class _Misfit(Exception):
+    """Something was not as documented. Brings what could be saved, and where the rest is missing."""
+
+    def __init__(self, saved: Any, *drift: Drift) -> None:
+        super().__init__()
+        self.saved = saved
+        self.drift = drift
+
+    def under(self, place: str) -> list[Drift]:
+        return [
+            attrs.evolve(drift, path=f"{place}{'.' if drift.path[:1] not in {'', '['} else ''}{drift.path}")
+            for drift in self.drift
+        ]
+
+
+def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str = "") -> _Misfit:
+    return _Misfit(saved, Drift(path, expected, _JSON_TYPES.get(type(value), "something else")))
+
+
+# How each type is let in. A hook is given what json.loads made of the value.
+
+
+def _structure_string(value: Any, _: Any) -> str | None:
+    if value is not None and type(value) is not str:
+        raise _misfit("string", value)
+    return value or None
+
+
+def _structure_token(value: Any, _: Any) -> str | None:
+    text = _structure_string(value, _)
+    if text is not None and not is_token(text):
+        raise _Misfit(attrs.NOTHING, Drift("", "token", "string"))
+    return text
+
+
+def _structure_required_token(value: Any, _: Any) -> str:
+    token = _structure_token(value, _)
+    if token is None:
+        raise _misfit("token", value)
+    return token
+
+
+def _structure_boolean(value: Any, _: Any) -> bool:
+    if type(value) is not bool:
+        raise _misfit("boolean", value)
+    return value
+
+
+def _structure_integer(value: Any, _: Any) -> int:
+    if type(value) is not int:
+        raise _misfit("integer", value)
+    return value
+
+
+def _structure_strings(value: Any, _: Any) -> tuple[str, ...]:
+    if type(value) is not list:
+        raise _misfit("array", value)
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            raise _misfit("string", item, path=f"[{index}]")
+    return tuple(value)
+
+
+def _structure_flags(value: Any, _: Any) -> FrozenDict[bool]:
+    if value is None:
+        return FrozenDict()
+    if type(value) is not dict:
+        raise _misfit("object", value)
+    for flag in value.values():
+        if type(flag) is not bool:
+            raise _misfit("boolean", flag, path="*")
+    return FrozenDict(value)
+
+
+def _structure_object(value: Any, _: Any) -> FrozenDict[Json]:
+    if value is None:
+        return FrozenDict()
+    if type(value) is not dict:
+        raise _misfit("object", value)
+    frozen: FrozenDict[Json] = _freeze(value, _MAX_DEPTH)
+    return frozen
+
+
+def _structure_object_or_false(value: Any, _: Any) -> FrozenDict[Json]:
+    return _structure_object(None if value is False else value, _)
+
+
+def _freeze(value: Any, depth: int) -> Any:
+    """JSON made deeply immutable."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        if not depth:
+            raise _Misfit(attrs.NOTHING, Drift("", f"nesting of {_MAX_DEPTH} at most", "more"))
+        if kind is list:
+            return tuple([_freeze(item, depth - 1) for item in value])
+        return FrozenDict({key: _freeze(item, depth - 1) for key, item in value.items()})
+    if kind is float and not math.isfinite(value):
+        raise _Misfit(attrs.NOTHING, Drift("", "finite number", "infinity"))
+    return value
+
+
+def _thaw(value: Any) -> Any:
+    """The way back, for json.dumps."""
+    if isinstance(value, Mapping):
+        return {key: _thaw(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_thaw(item) for item in value]
+    return value
+
+
+Hook = Callable[[Any, Any], Any]
+
+_HOOKS: Final[Mapping[Any, Hook]] = {
+    str: _structure_string,
+    str | None: _structure_string,
+    Token: _structure_required_token,
+    Token | None: _structure_token,
+    bool: _structure_boolean,
+    bool | None: _structure_boolean,
+    int | None: _structure_integer,
+    tuple[str, ...]: _structure_strings,
+    Mapping[str, bool]: _structure_flags,
+    Mapping[str, Json]: _structure_object,
+    ObjectOrFalse: _structure_object_or_false,
+}
+
+# What the straight path lets in at a glance; all else takes the careful one. Where a field may be
+# None because it is absent, a null that was sent is looked for separately.
+_AT_A_GLANCE: Final[Mapping[Any, frozenset[type]]] = {
+    str | None: frozenset({str, NoneType}),
+    Token: frozenset({str}),
+    Token | None: frozenset({str, NoneType}),
+    bool: frozenset({bool}),
+    bool | None: frozenset({bool, NoneType}),
+    int | None: frozenset({int, NoneType}),
+}
+_ANYTHING: Final = frozenset({str, bool, int, float, list, dict, tuple, FrozenDict, NoneType})
+
+
+_NO_EXTRA: Final[FrozenDict[Json]] = FrozenDict()
+
+
+def _class_hook(cls: type[T], converter: Converter) -> Hook:
+    """A hook that checks all fields of a class in one sweep, and looks closer only where it must.
+
+    cattrs' own generated hook calls one function per field, or, left without them, coerces. An
+    answer has seventy fields, so this is where its cost is decided.
+    """
+    fields = {
+        wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE
+    }
+    defaults = {
+        key: None if field.default is attrs.NOTHING else field.default for key, field in fields.items()
+    }
+    hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
+    at_a_glance = tuple(_AT_A_GLANCE.get(field.type, _ANYTHING) for field in fields.values())
+    strings = [key for key, field in fields.items() if field.type in (str | None, Token | None)]
+    tokens = [key for key, field in fields.items() if field.type in (Token, Token | None)]
+    never_null = [key for key, field in fields.items() if field.type in (int | None, bool | None)]
+    nested = [(key, hooks[key]) for key, field in fields.items() if field.type not in _AT_A_GLANCE]
+
+    def structure(obj: Any, _: Any) -> T:
+        if type(obj) is not dict:
+            raise _misfit("object", obj)
+        values = {**defaults, **obj}
+        if len(values) > len(defaults):
+            unknown = {key: values.pop(key) for key in obj if key not in defaults}
+        else:
+            unknown = None
+        if not all(map(contains, at_a_glance, map(type, values.values()))):
+            return structure_carefully(obj)
+        for key in never_null:
+            if values[key] is None and key in obj:
+                return structure_carefully(obj)
+        try:
+            for key, hook in nested:
+                if key in obj:
+                    values[key] = hook(values[key], None)
+            extra = _structure_object(unknown, None) if unknown else _NO_EXTRA
+        except _Misfit:
+            return structure_carefully(obj)
+        for key in strings:
+            if values[key] == "":
+                values[key] = None
+        for key in tokens:
+            if values[key] is not None and not is_token(values[key]):
+                return structure_carefully(obj)
+        return cls(*values.values(), extra)
+
+    def structure_carefully(obj: dict[str, Any]) -> T:
+        values = dict(defaults)
+        extra = {}
+        drift: list[Drift] = []
+        for key, value in obj.items():
+            try:
+                if key in fields:
+                    values[key] = hooks[key](value, fields[key].type)
+                else:
+                    extra[key] = _freeze(value, _MAX_DEPTH)
+            except _Misfit as misfit:
+                drift += misfit.under(key if key in fields else "*")
+                if misfit.saved is not attrs.NOTHING:
+                    values[key] = misfit.saved
+        for key, field in fields.items():
+            if field.default is attrs.NOTHING and values[key] is None:
+                raise _Misfit(attrs.NOTHING, *drift, Drift(key, "token", "nothing usable"))
+        instance = cls(*values.values(), FrozenDict(extra))
+        if drift:
+            raise _Misfit(instance, *drift)
+        return instance
+
+    return structure
+
+
+def _or_none(hook: Hook) -> Hook:
+    return lambda value, _: None if value is None else hook(value, _)
+
+
+def _tuple_of(hook: Hook) -> Hook:
+    def structure(value: Any, _: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise _misfit("array", value)
+        try:
+            return tuple([hook(item, _) for item in value])
+        except _Misfit:
+            return structure_carefully(value)
+
+    def structure_carefully(value: list[Any]) -> tuple[Any, ...]:
+        saved: list[Any] = []
+        drift: list[Drift] = []
+        for index, item in enumerate(value):
+            try:
+                saved.append(hook(item, None))
+            except _Misfit as misfit:
+                drift += misfit.under(f"[{index}]")
+                if misfit.saved is not attrs.NOTHING:
+                    saved.append(misfit.saved)
+        raise _Misfit(tuple(saved), *drift)
+
+    return structure
+
+
+def _register(converter: Converter, wanted: Any, hook: Hook) -> None:
+    converter.register_structure_hook_func(lambda t: t == wanted, hook)
+
+
+class _Converter(Converter):
+    """Says what does not fit without a word about what it was."""
+
+    def structure(self, obj: Any, cl: type[T]) -> T:
+        try:
+            return super().structure(obj, cl)
+        except _Misfit as misfit:
+            places = [TypeError(f"{d.path or '$'}: expected {d.expected}, found {d.found}") for d in misfit.drift]
+        finally:
+            del obj  # it holds tokens, and this frame is in the traceback of what follows
+        raise ClassValidationError(f"While structuring {cl.__name__}", places, cl)
+
+
+def make_converter() -> Converter:
+    """A cattrs converter between the models and the wire's JSON.
+
+    ``unstructure(result)`` gives a JSON-able dict in the wire's own form: what is unset is left
+    out, ``extra`` is put back, and ``drift``, which is no part of a session, is dropped.
+    ``structure(dict, FinishResult)`` takes it back, strictly: what does not fit raises
+    ``cattrs.ClassValidationError``, whose sub-exceptions name the places, never the values.
+    """
+    converter = _Converter(detailed_validation=False)
+    for wanted, hook in _HOOKS.items():
+        _register(converter, wanted, hook)
+    for thawed in (Mapping[str, bool], Mapping[str, Json], ObjectOrFalse, tuple[str, ...]):
+        converter.register_unstructure_hook_func(lambda t, thawed=thawed: t == thawed, _thaw)
+    converter.register_unstructure_hook(AppleUser, _unstructure_apple_user)
+    for cls in (UserTenant, User, IdpResponse, FinishResult):  # inner ones first
+        structure = _class_hook(cls, converter)
+        converter.register_structure_hook(cls, structure)
+        _register(converter, cls | None, _or_none(structure))
+        _register(converter, tuple[cls, ...], _tuple_of(structure))
+    for cls in (UserTenant, User, IdpResponse, FinishResult, FinishRequest):
+        converter.register_unstructure_hook(cls, _unstructure_hook(cls, converter))
+    return converter
+
+
+def _unstructure_apple_user(user: AppleUser) -> str:
+    """The JSON *text* that the wire wants inside its JSON."""
+    name = {
+        key: part
+        for attribute, key in _APPLE_NAME_PARTS.items()
+        if (part := getattr(user, attribute)) is not None
+    }
+    return json.dumps({"name": name})
+
+
+def _unstructure_hook(cls: type[T], converter: Converter) -> Callable[[T], dict[str, Any]]:
+    unstructure_fields = make_dict_unstructure_fn(
+        cls,
+        converter,
+        **{
+            field.name: override(
+                rename=wire_name(field.name),
+                omit=field.name in _OFF_THE_WIRE,
+                omit_if_default=field.default is None,
+            )
+            for field in attrs.fields(cls)
+        },
+    )
+
+    def unstructure(instance: T) -> dict[str, Any]:
+        wire = unstructure_fields(instance)
+        if extra := getattr(instance, "extra", None):
+            wire.update(_thaw(extra))
+        return wire
+
+    return unstructure
+
+
+def structure_result(converter: Converter, answer: dict[str, Any]) -> FinishResult | tuple[Drift, ...]:
+    """A result with whatever could be saved, its `drift` filled; or the drift alone, where that was
+    not enough for a session.
+
+    Never raises, so that no traceback has a frame that holds the answer.
+    """
+    try:
+        result: FinishResult = converter.get_structure_hook(FinishResult)(answer, FinishResult)
+    except _Misfit as misfit:
+        if misfit.saved is attrs.NOTHING:
+            return misfit.drift
+        return attrs.evolve(misfit.saved, drift=misfit.drift)
+    return result

@@ -1,0 +1,234 @@
+"""The one call: build the request, send it, read the answer, under one deadline."""
+
+import asyncio
+import functools
+import logging
+import math
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, Self
+
+import attrs
+from yarl import URL
+
+from descope_native._exchange import Endpoint, build_request, make_endpoint, read_response, read_trace_id
+from descope_native.errors import (
+    DescopeNativeError,
+    InvalidRequestError,
+    Outcome,
+    TransportClosed,
+    outcome_in,
+)
+from descope_native.models import AppleUser, FinishRequest, FinishResult
+from descope_native.retrying import Retry
+from descope_native.transports import HttpRequest, HttpResponse, Progress, Transport
+
+__all__ = ["NativeOAuthFinisher"]
+
+_log: Final = logging.getLogger("descope_native")
+
+
+class NativeOAuthFinisher:
+    """Trades the proof of a native sign-in for a session, exactly once.
+
+    It holds no connection, no user and no state; make one per process and share it between tasks.
+    Whoever opened the transport closes it. `open` makes both.
+
+    Args:
+        project_id: the Descope project, ``P2…``. Where it is 32 characters or longer it names the
+            region whose host is called.
+        transport: what carries the bytes.
+        base_url: instead of ``https://api.descope.com`` or the regional host. A path is kept.
+        auth_management_key: for projects that close their public auth API.
+        timeout: seconds for a call as a whole: waiting for a connection, connecting, sending,
+            waiting, reading, and all retries.
+        retry: when to send the same code again; never, unless given.
+        strict: raise `UnexpectedResponse` where an answer with a session is not as documented,
+            instead of listing that in ``drift``. For contract tests.
+        allow_http: let ``base_url`` be plain http off loopback, as a stand-in in a test cluster may be.
+
+    Raises:
+        InvalidRequestError: an argument cannot be right.
+    """
+
+    def __init__(
+        self,
+        project_id: str,
+        transport: Transport,
+        *,
+        base_url: str | URL | None = None,
+        auth_management_key: str | None = None,
+        timeout: float = 15.0,  # noqa: ASYNC109 -- one deadline over all phases, enforced by the transport
+        retry: Retry | None = None,
+        strict: bool = False,
+        allow_http: bool = False,
+    ) -> None:
+        try:
+            self._endpoint: Endpoint = make_endpoint(
+                project_id, base_url, auth_management_key, allow_http=allow_http
+            )
+        except InvalidRequestError as refusal:
+            raise refusal.with_traceback(None) from None  # the frames below hold the key
+        finally:
+            del auth_management_key
+        self._transport = transport
+        self._timeout = _checked(timeout)
+        self._retry = retry
+        self._strict = strict
+
+    def __repr__(self) -> str:
+        return f"<NativeOAuthFinisher {self._endpoint.url.origin()}>"
+
+    @classmethod
+    def open(
+        cls,
+        project_id: str,
+        *,
+        base_url: str | URL | None = None,
+        auth_management_key: str | None = None,
+        timeout: float = 15.0,
+        retry: Retry | None = None,
+        strict: bool = False,
+        allow_http: bool = False,
+    ) -> AbstractAsyncContextManager[Self]:
+        """An async context manager that opens, owns and closes an `AiohttpTransport`.
+
+        Takes what the class takes, and raises what it raises before anything is opened.
+        """
+        try:
+            finisher = cls(
+                project_id,
+                _Unopened(),
+                base_url=base_url,
+                auth_management_key=auth_management_key,
+                timeout=timeout,
+                retry=retry,
+                strict=strict,
+                allow_http=allow_http,
+            )
+        finally:
+            del auth_management_key
+        return finisher._opened()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[Self]:
+        from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- loads aiohttp
+
+        async with AiohttpTransport.open() as self._transport:
+            yield self
+
+    async def finish(
+        self,
+        *,
+        provider: str,
+        state_id: str,
+        code: str | None = None,
+        id_token: str | None = None,
+        user: AppleUser | str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- see above
+    ) -> FinishResult:
+        """Trade the proof for a session.
+
+        Args:
+            provider: ``google``, ``apple``, or the name of a custom provider. Case-sensitive.
+            state_id: what ``/v1/auth/oauth/native/start`` gave the app.
+            code: the authorization code; exactly one of ``code`` and ``id_token`` is given.
+            id_token: the id token.
+            user: the name that Apple gave at the first sign-in, as an `AppleUser` or as JSON text.
+            timeout: seconds for this call as a whole, instead of the finisher's own.
+
+        Raises:
+            InvalidRequestError: an argument cannot be right; nothing was sent.
+            TransportError: no answer; its kinds and ``outcome`` say whether the code may be spent.
+            ResponseError: an answer that is no session; likewise.
+        """
+        # Collectors of tracebacks record the locals of every frame: none of ours keeps a secret.
+        try:
+            request = FinishRequest(
+                provider=provider, state_id=state_id, code=code, id_token=id_token, user=user
+            )
+            seconds = self._timeout if timeout is None else _checked(timeout)
+        except InvalidRequestError as refusal:
+            raise refusal.with_traceback(None) from None
+        finally:
+            del state_id, code, id_token, user
+        call = _Call(request, seconds)
+        try:
+            if self._retry is None:
+                result = await self._attempt(call)
+            else:
+                result = await self._retry.run(functools.partial(self._attempt, call), seconds)
+        except DescopeNativeError as error:
+            call.log(logging.WARNING, f"{error.outcome.value} ({type(error).__name__})")
+            raise
+        except asyncio.CancelledError:
+            call.log(logging.WARNING, f"{call.outcome.value} (cancelled)")
+            raise
+        call.log(logging.INFO, "session")
+        return result
+
+    async def _attempt(self, call: "_Call") -> FinishResult:
+        left = max(call.started + call.seconds - time.monotonic(), 0.0)
+        request = build_request(call.request, self._endpoint, left)
+        call.begin(request)
+        try:
+            response = await self._transport.send(request)
+            if _log.isEnabledFor(logging.INFO):
+                call.status = response.status
+                call.trace_id = read_trace_id(call.request, self._endpoint, response)
+            return read_response(call.request, self._endpoint, response, strict=self._strict)
+        except DescopeNativeError as error:
+            call.proved = error.outcome
+            raise
+
+
+class _Unopened:
+    """Stands where a transport will be once `NativeOAuthFinisher.open` is entered."""
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        raise TransportClosed("pool", "the finisher is not open; enter it with 'async with'")
+
+
+def _checked(timeout: float) -> float:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        raise InvalidRequestError("timeout must be seconds, more than 0")
+    return float(timeout)
+
+
+@attrs.define
+class _Call:
+    """The facts of one call that its log line tells. Nothing about the person."""
+
+    request: FinishRequest
+    seconds: float
+    started: float = attrs.field(factory=time.monotonic)
+    attempts: int = 0
+    progress: Progress = attrs.field(factory=lambda: Progress("pool"))
+    proved: Outcome | None = None
+    status: int | None = None
+    trace_id: str | None = None
+
+    def begin(self, request: HttpRequest) -> None:
+        self.attempts += 1
+        self.progress = request.progress
+        self.proved = self.status = self.trace_id = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the last attempt has proved, where it was not let come to an end."""
+        return self.proved or outcome_in(self.progress.phase)
+
+    def log(self, level: int, outcome: str) -> None:
+        if not _log.isEnabledFor(level):
+            return
+        facts = {
+            "outcome": outcome,
+            "status": self.status,
+            "phase": self.progress.phase,
+            "elapsed": round(time.monotonic() - self.started, 3),
+            "attempts": self.attempts,
+            "trace_id": self.trace_id,
+        }
+        line = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
+        _log.log(level, "finish %s", line, extra={f"descope_{name}": facts[name] for name in facts})

@@ -1,0 +1,317 @@
+"""What goes in and what comes out, as frozen attrs classes."""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Final, TypeVar
+
+import attrs
+
+from descope_native.errors import InvalidRequestError
+
+__all__ = [
+    "AppleUser",
+    "Drift",
+    "FinishRequest",
+    "FinishResult",
+    "FrozenDict",
+    "IdpResponse",
+    "Json",
+    "ObjectOrFalse",
+    "Token",
+    "User",
+    "UserTenant",
+]
+
+V_co = TypeVar("V_co", covariant=True)
+
+
+class FrozenDict(Mapping[str, V_co]):
+    """A read-only JSON object: hashable, picklable, and equal to any mapping of the same items."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, V_co] = {}) -> None:  # noqa: B006 -- read-only, never kept
+        self._items: Final = dict(items)
+
+    def __getitem__(self, key: str) -> V_co:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._items.items()))
+
+    def __repr__(self) -> str:
+        return f"FrozenDict({self._items!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (FrozenDict, (self._items,))
+
+
+Json = str | int | float | bool | None | tuple["Json", ...] | FrozenDict["Json"]
+"""Any JSON value, deeply immutable: arrays are tuples, objects are `FrozenDict`."""
+
+Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
+"""What ends up in somebody's header or cookie, so an answer's token is let in only in that form."""
+
+ObjectOrFalse = Annotated[Mapping[str, Json], "false on the wire means none"]
+
+_EMPTY: Final[FrozenDict[Json]] = FrozenDict()
+_NO_FLAGS: Final[FrozenDict[bool]] = FrozenDict()
+
+
+@attrs.frozen(kw_only=True)
+class AppleUser:
+    """The name that Apple gives to the app, once: at the person's first sign-in with it.
+
+    Raises `InvalidRequestError` for a part that is neither a string nor None.
+    """
+
+    given_name: str | None = attrs.field(default=None, repr=False)
+    middle_name: str | None = attrs.field(default=None, repr=False)
+    family_name: str | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        for part in attrs.fields_dict(AppleUser):
+            if not isinstance(getattr(self, part), str | None):
+                raise InvalidRequestError(f"{part} must be a string or None")
+
+
+@attrs.frozen(kw_only=True)
+class FinishRequest:
+    """The proof of one native sign-in. Its repr shows the provider only.
+
+    Attributes:
+        provider: ``google``, ``apple``, or the name of a custom provider. Case-sensitive.
+        state_id: the ``stateId`` that ``/v1/auth/oauth/native/start`` gave.
+        code: the authorization code. Exactly one of ``code`` and ``id_token`` is set: Google gives
+            an id token, Apple a code where start said ``implicit: false``, else an id token.
+        id_token: the id token.
+        user: the name Apple gave, as an `AppleUser` or as the JSON text for the wire.
+
+    Raises `InvalidRequestError` where that cannot be right.
+    """
+
+    provider: str
+    state_id: str = attrs.field(repr=False)
+    code: str | None = attrs.field(default=None, repr=False)
+    id_token: str | None = attrs.field(default=None, repr=False)
+    user: AppleUser | str | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.
+        if problem := _problem_with(self):
+            raise InvalidRequestError(problem)
+
+
+def _problem_with(request: FinishRequest) -> str | None:
+    for name in ("provider", "state_id"):
+        if not _is_text(getattr(request, name)):
+            return f"{name} must be a non-empty string"
+    for name in ("code", "id_token"):
+        if getattr(request, name) is not None and not _is_text(getattr(request, name)):
+            return f"{name} must be a non-empty string or None"
+    if (request.code is None) == (request.id_token is None):
+        return "exactly one of code and id_token must be given"
+    if not isinstance(request.user, AppleUser | None) and not _is_object_text(request.user):
+        return "user must be an AppleUser or the JSON text of an object"
+    return None
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a string with something in it that UTF-8 can carry."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_object_text(value: object) -> bool:
+    if not _is_text(value):
+        return False
+    try:
+        return isinstance(json.loads(str(value)), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _instant(seconds: int | None) -> datetime | None:
+    """An aware time, or None where it is unset (0 or absent) or beyond what a calendar holds."""
+    if not seconds:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+# The classes below are what an answer becomes. Their fields stand in the order in which the
+# converter passes them, by position: by keyword costs twice as much. Write keywords yourself.
+# Personal data and secrets are left out of every repr, so that a logged result gives nobody away.
+
+
+@attrs.frozen
+class UserTenant:
+    """One tenant the user belongs to, and what the user may do there."""
+
+    tenant_id: str | None = None
+    tenant_name: str | None = None
+    role_names: tuple[str, ...] = ()
+    permissions: tuple[str, ...] = ()
+    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+
+
+@attrs.frozen
+class User:
+    """The person who signed in, as the service knows them.
+
+    Times are unix seconds; 0 means unset, and the ``datetime`` property beside it is None then.
+    """
+
+    login_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
+    user_id: str | None = None
+    name: str | None = attrs.field(default=None, repr=False)
+    email: str | None = attrs.field(default=None, repr=False)
+    phone: str | None = attrs.field(default=None, repr=False)
+    verified_email: bool = False
+    verified_phone: bool = False
+    role_names: tuple[str, ...] = ()
+    user_tenants: tuple[UserTenant, ...] = ()
+    status: str | None = None
+    """``enabled``, ``disabled``, ``invited``, …: an open set."""
+    external_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
+    picture: str | None = attrs.field(default=None, repr=False)
+    """Need not be a URL."""
+    test: bool = False
+    custom_attributes: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    created_time: int | None = None
+    totp: bool = attrs.field(default=False, repr=False)
+    saml: bool = attrs.field(default=False, repr=False)
+    oauth: Mapping[str, bool] = attrs.field(default=_NO_FLAGS, repr=False)
+    """Which OAuth providers the user has signed in with."""
+    webauthn: bool = attrs.field(default=False, repr=False)
+    password: bool = attrs.field(default=False, repr=False)
+    sso_app_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
+    given_name: str | None = attrs.field(default=None, repr=False)
+    middle_name: str | None = attrs.field(default=None, repr=False)
+    family_name: str | None = attrs.field(default=None, repr=False)
+    editable: bool = attrs.field(default=False, repr=False)
+    recovery_email: str | None = attrs.field(default=None, repr=False)
+    recovery_phone: str | None = attrs.field(default=None, repr=False)
+    verified_recovery_email: bool = attrs.field(default=False, repr=False)
+    verified_recovery_phone: bool = attrs.field(default=False, repr=False)
+    scim: bool = attrs.field(default=False, repr=False)
+    oidc: bool = attrs.field(default=False, repr=False)
+    push: bool = attrs.field(default=False, repr=False)
+    permissions: tuple[str, ...] = ()
+    modified_time: int | None = attrs.field(default=None, repr=False)
+    consent_expiration: int | None = attrs.field(default=None, repr=False)
+    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+
+    @property
+    def created_at(self) -> datetime | None:
+        """``created_time`` as an aware datetime (UTC), None where unset."""
+        return _instant(self.created_time)
+
+    @property
+    def modified_at(self) -> datetime | None:
+        """``modified_time`` as an aware datetime (UTC), None where unset."""
+        return _instant(self.modified_time)
+
+    @property
+    def consent_expires_at(self) -> datetime | None:
+        """``consent_expiration`` as an aware datetime (UTC), None where unset."""
+        return _instant(self.consent_expiration)
+
+
+@attrs.frozen
+class IdpResponse:
+    """What the identity provider said, where the project asks for it. Personal data throughout."""
+
+    saml_response: str | None = attrs.field(default=None, repr=False)
+    saml_generated_user: str | None = attrs.field(default=None, repr=False)
+    saml_generated_roles: str | None = attrs.field(default=None, repr=False)
+    oidc_response: str | None = attrs.field(default=None, repr=False)
+    oidc_generated_user: str | None = attrs.field(default=None, repr=False)
+    oidc_generated_roles: str | None = attrs.field(default=None, repr=False)
+    idp_groups: tuple[str, ...] = attrs.field(default=(), repr=False)
+    idp_saml_attributes: ObjectOrFalse = attrs.field(default=_EMPTY, repr=False)
+    idp_oidc_claims: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+
+
+@attrs.frozen
+class Drift:
+    """One place where an answer was not as documented. Never the value found there.
+
+    Attributes:
+        path: where, in the wire's names: ``user.userTenants[0].roleNames``.
+        expected: the JSON type that the contract names.
+        found: the JSON type that was there.
+    """
+
+    path: str
+    expected: str
+    found: str
+
+
+@attrs.frozen
+class FinishResult:
+    """A session. Frozen through and through, hashable, picklable; its repr shows no secret.
+
+    Attributes:
+        session_jwt: the session token, from the body or, in cookie mode, from its cookie.
+        refresh_jwt: the refresh token; a project may be set to give none.
+        cookie_domain: the domain the refresh cookie belongs to; for cookies, see
+            `descope_native.cookies`, which checks it.
+        cookie_max_age: seconds.
+        cookie_expiration: unix seconds; 0 means unset.
+        first_seen: whether this sign-in created the user; None where the answer does not say.
+        session_expiration: unix seconds; 0 means unset.
+        next_refresh_seconds: seconds until the session should be refreshed.
+        cookie_name: the name of the *refresh* cookie, where the project has a custom one.
+        claims: custom claims, opaque.
+        extra: what came under keys that nobody knew when this release was made.
+        drift: what was not as documented and took its default instead. Not part of equality:
+            it tells how the answer came, not what it says.
+    """
+
+    session_jwt: Token = attrs.field(repr=False)
+    refresh_jwt: Token | None = attrs.field(default=None, repr=False)
+    cookie_domain: str | None = None
+    cookie_path: str | None = None
+    cookie_max_age: int | None = None
+    cookie_expiration: int | None = None
+    user: User | None = None
+    first_seen: bool | None = None
+    idp_response: IdpResponse | None = None
+    session_expiration: int | None = None
+    next_refresh_seconds: int | None = None
+    cookie_name: str | None = None
+    session_cookie_name: str | None = None
+    session_cookie_domain: str | None = None
+    external_token: str | None = attrs.field(default=None, repr=False)
+    trusted_device_jwt: Token | None = attrs.field(default=None, repr=False)
+    tenant_sso_id: str | None = None
+    claims: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    unsaved_sso: bool = False
+    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    drift: tuple[Drift, ...] = attrs.field(default=(), eq=False)
+
+    @property
+    def cookie_expires_at(self) -> datetime | None:
+        """``cookie_expiration`` as an aware datetime (UTC), None where unset."""
+        return _instant(self.cookie_expiration)
+
+    @property
+    def session_expires_at(self) -> datetime | None:
+        """``session_expiration`` as an aware datetime (UTC), None where unset."""
+        return _instant(self.session_expiration)

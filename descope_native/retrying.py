@@ -1,0 +1,104 @@
+"""When the same code may go out again, and how long to wait before it does."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+
+from descope_native.errors import (
+    DescopeNativeError,
+    InvalidRequestError,
+    RateLimitedError,
+    RejectedError,
+)
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+__all__ = ["Retry"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Send the same code again where that is proved safe, and nowhere else.
+
+    It looks at ``safe_to_retry`` and ``retry_after`` only, and stays inside the call's deadline:
+    where the next wait would not fit, the error is raised at once. Waits are exponential with full
+    jitter; a rate limit's ``retry_after`` is waited for in full. 421 and 425 are tried again once.
+
+    Needs tenacity: ``pip install 'descope_native[retry]'``.
+
+    Attributes:
+        attempts: how often the code may go out in all, the first time included.
+        initial: the longest first wait, in seconds; it doubles from wait to wait.
+        maximum: the longest wait, in seconds.
+        sleep: awaited for each wait; tests pass their own.
+        clock: seconds that never go back; it must be the clock that ``sleep`` moves.
+
+    Raises `InvalidRequestError` for numbers that cannot be right, ``ModuleNotFoundError`` without
+    tenacity.
+    """
+
+    attempts: int = 3
+    initial: float = 0.2
+    maximum: float = 5.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+
+    def __attrs_post_init__(self) -> None:
+        if not (isinstance(self.attempts, int) and self.attempts >= 1):
+            raise InvalidRequestError("attempts must be a whole number, 1 at least")
+        if not 0 < self.initial <= self.maximum < float("inf"):
+            raise InvalidRequestError("initial and maximum must be seconds, 0 < initial <= maximum")
+        try:
+            import tenacity  # noqa: F401, PLC0415 -- an extra, looked for when it is asked for
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(
+                "Retry needs tenacity: pip install 'descope_native[retry]'", name="tenacity"
+            ) from None
+
+    async def run(self, attempt: Callable[[], Awaitable[T]], timeout: float) -> T:
+        """Await ``attempt`` until it ends well, may not be repeated, or ``timeout`` seconds leave no room."""
+        import tenacity  # noqa: PLC0415 -- see above
+
+        deadline = self.clock() + timeout
+        jitter = tenacity.wait_random_exponential(multiplier=self.initial, max=self.maximum)
+        unread = 0
+
+        def may_repeat(state: "RetryCallState") -> bool:
+            nonlocal unread
+            error = _error_of(state)
+            if error is None:
+                return False
+            if isinstance(error, RejectedError) and not isinstance(error, RateLimitedError):
+                unread += 1
+            return error.safe_to_retry and unread <= 1
+
+        def wait(state: "RetryCallState") -> float:
+            error = _error_of(state)
+            if isinstance(error, RateLimitedError) and error.retry_after is not None:
+                return error.retry_after + jitter(state)
+            return jitter(state)
+
+        def no_room(state: "RetryCallState") -> bool:
+            return self.clock() + state.upcoming_sleep >= deadline
+
+        async for each in tenacity.AsyncRetrying(
+            retry=may_repeat,
+            wait=wait,
+            stop=tenacity.stop_any(tenacity.stop_after_attempt(self.attempts), no_room),
+            sleep=self.sleep,
+            reraise=True,
+        ):
+            with each:
+                return await attempt()
+        raise AssertionError  # pragma: no cover -- tenacity ends with a result or the last error
+
+
+def _error_of(state: "RetryCallState") -> DescopeNativeError | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error if isinstance(error, DescopeNativeError) else None

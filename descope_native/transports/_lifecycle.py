@@ -1,0 +1,87 @@
+"""What every transport shares: who may call, until when, and what an interrupted call has proved."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+
+from descope_native.errors import Phase, RequestTimeout, TransportClosed, TransportError
+from descope_native.transports import HttpRequest, HttpResponse
+
+Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+class Lifecycle:
+    """Runs calls under their deadline, on one event loop and in one process, until closed.
+
+    Closing interrupts the calls in flight through the very clock that enforces their deadline, so
+    there is one way out of a call that has to end early, whatever it is waiting for.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+        self._in_flight: set[asyncio.Timeout] = set()
+        self._drained = asyncio.Event()
+        self._drained.set()
+        self.closed = False
+
+    async def run(self, attempt: Attempt, request: HttpRequest) -> HttpResponse:
+        """Await the attempt until the deadline, and say what is proved if it does not end well."""
+        self._refuse_strangers()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 -- a coroutine on this loop runs in a task
+        cancellations = task.cancelling()
+        request.progress.phase = "pool"
+        clock = asyncio.timeout(request.timeout)
+        self._in_flight.add(clock)
+        self._drained.clear()
+        try:
+            async with clock:
+                return await attempt(request)
+        except TransportError as error:
+            if not self.closed or isinstance(error, TransportClosed):
+                raise
+            failure: TransportError = _closed_in(request.progress.phase)
+        except TimeoutError:
+            if request.progress.answer is not None:
+                return request.progress.answer
+            if self.closed:
+                failure = _closed_in(request.progress.phase)
+            else:
+                failure = RequestTimeout(request.progress.phase, request.timeout)
+        except asyncio.CancelledError:
+            # A session that is closed elsewhere cancels the futures its callers queue on: nobody
+            # cancelled this task, and its caller must not take it for that.
+            if task.cancelling() > cancellations:
+                log_cancelled(progress.phase, self._loop.time() - started)
+                raise
+            failure = _closed_in(request.progress.phase)
+        finally:
+            self._in_flight.discard(clock)
+            if not self._in_flight:
+                self._drained.set()
+        raise failure
+
+    async def close(self) -> None:
+        """Refuse new calls, end those in flight, and return when the last one is out."""
+        if self._pid != os.getpid() or self._loop is not asyncio.get_running_loop():
+            self.closed = True  # the calls of another loop or process are not ours to end
+            return
+        self.closed = True
+        for clock in self._in_flight:
+            if not clock.expired():
+                clock.reschedule(self._loop.time())
+        await self._drained.wait()
+
+    def _refuse_strangers(self) -> None:
+        if self.closed:
+            raise _closed_in("pool")
+        if self._pid != os.getpid():
+            raise TransportClosed("pool", "the transport was opened before a fork; open one per process")
+        if self._loop is not asyncio.get_running_loop():
+            raise TransportClosed("pool", "the transport was opened on another event loop; open one per loop")
+
+
+def _closed_in(phase: Phase) -> TransportClosed:
+    return TransportClosed(phase, "the transport is closed")
+

@@ -1,0 +1,58 @@
+"""A transport with a handler instead of a network, for tests and benchmarks."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+from descope_native.errors import ConnectError, ConnectionLost, TransportError, UnexpectedResponse
+from descope_native.transports import HttpRequest, HttpResponse
+from descope_native.transports._lifecycle import Lifecycle
+
+__all__ = ["Handler", "InMemoryTransport"]
+
+Handler = Callable[[HttpRequest], HttpResponse | Awaitable[HttpResponse]]
+
+
+class InMemoryTransport:
+    """Hands each request to ``handler``, sync or async, and its answer back.
+
+    ``requests`` keeps what was sent, in order. Everything else is as over a real network: a call
+    yields to the event loop, ends at its deadline (``RequestTimeout``, phase ``wait``), can be
+    cancelled, and fails with ``TransportClosed`` once closed. A handler that raises
+    ``ConnectionRefusedError`` makes a ``ConnectError``, any other ``OSError`` a
+    ``ConnectionLost``; errors of this library pass as they are, and so does whatever a mistake in
+    the handler raises.
+
+    Make it inside the event loop that is going to use it.
+    """
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._lifecycle = Lifecycle()
+        self.requests: list[HttpRequest] = []
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        """See `descope_native.Transport`."""
+        return await self._lifecycle.run(self._hand_over, request)
+
+    async def close(self) -> None:
+        """Refuse new calls and end those in flight. Closing twice is the same as once."""
+        await self._lifecycle.close()
+
+    async def _hand_over(self, request: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(0)  # a real network yields here, and tests should meet what that brings
+        self.requests.append(request)
+        request.progress.phase = "wait"
+        try:
+            answer = self._handler(request)
+            if inspect.isawaitable(answer):
+                answer = await answer
+            request.progress.phase = "read"
+            return answer
+        except (TransportError, UnexpectedResponse):
+            raise
+        except ConnectionRefusedError:
+            failure: TransportError = ConnectError("refused", "the handler refused the connection")
+        except OSError:
+            failure = ConnectionLost(request.progress.phase, "the handler dropped the connection")
+        raise failure
