@@ -53,7 +53,6 @@ class Lifecycle:
             # A session that is closed elsewhere cancels the futures its callers queue on: nobody
             # cancelled this task, and its caller must not take it for that.
             if task.cancelling() > cancellations:
-                log_cancelled(progress.phase, self._loop.time() - started)
                 raise
             failure = _closed_in(request.progress.phase)
         finally:
@@ -84,4 +83,3 @@ class Lifecycle:
 
 def _closed_in(phase: Phase) -> TransportClosed:
     return TransportClosed(phase, "the transport is closed")
-
