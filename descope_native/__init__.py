@@ -1,9 +1,9 @@
 """Finish a native Apple or Google sign-in with Descope: one typed call, exactly once.
 
-    from descope_native import NativeOAuthFinisher
+from descope_native import NativeOAuthFinisher
 
-    async with NativeOAuthFinisher.open("P2…") as finisher:
-        result = await finisher.finish(provider="google", state_id=state_id, id_token=id_token)
+async with NativeOAuthFinisher.open("P2…") as finisher:
+    result = await finisher.finish(provider="google", state_id=state_id, id_token=id_token)
 """
 
 from typing import TYPE_CHECKING

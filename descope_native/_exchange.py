@@ -177,9 +177,7 @@ def read_response(
     raise UnexpectedResponse(response.status, problem, _trace_id(response, black_out))
 
 
-def read_trace_id(
-    request: FinishRequest, endpoint: Endpoint, response: HttpResponse
-) -> str | None:
+def read_trace_id(request: FinishRequest, endpoint: Endpoint, response: HttpResponse) -> str | None:
     """The id that the vendor's support asks for, where the answer has a harmless one."""
     return _trace_id(response, _black_out_with(_secrets(request, endpoint)))
 

@@ -231,9 +231,7 @@ def _class_hook(cls: type[T], converter: Converter) -> Hook:
     cattrs' own generated hook calls one function per field, or, left without them, coerces. An
     answer has seventy fields, so this is where its cost is decided.
     """
-    fields = {
-        wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE
-    }
+    fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
     defaults = {
         key: None if field.default is attrs.NOTHING else field.default for key, field in fields.items()
     }
@@ -336,7 +334,9 @@ class _Converter(Converter):
         try:
             return super().structure(obj, cl)
         except _Misfit as misfit:
-            places = [TypeError(f"{d.path or '$'}: expected {d.expected}, found {d.found}") for d in misfit.drift]
+            places = [
+                TypeError(f"{d.path or '$'}: expected {d.expected}, found {d.found}") for d in misfit.drift
+            ]
         finally:
             del obj  # it holds tokens, and this frame is in the traceback of what follows
         raise ClassValidationError(f"While structuring {cl.__name__}", places, cl)

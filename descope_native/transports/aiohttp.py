@@ -151,7 +151,9 @@ class AiohttpTransport:
                 force_close=not reuse_connections,
                 timeout_ceil_threshold=math.inf,
             )
-            async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+            async with aiohttp.ClientSession(
+                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
+            ) as session:
                 transport = cls(session, proxy=via, connect_timeout=connect_timeout, max_body=max_body)
                 try:
                     yield transport
@@ -243,9 +245,7 @@ class AiohttpTransport:
             response.close()  # does nothing to one that was read to its end
             del response, chunks  # they hold tokens, and this frame may be in a traceback
 
-    def _unsent(
-        self, error: Exception, request: HttpRequest, body: "_Body"
-    ) -> "DescopeNativeError | _Stale":
+    def _unsent(self, error: Exception, request: HttpRequest, body: "_Body") -> "DescopeNativeError | _Stale":
         """Why nothing was sent."""
         if failure := _connect_failure(error, self._connect_timeout):
             return failure
@@ -279,9 +279,7 @@ class _Body(aiohttp.BytesPayload):
         self._used = used
         self.protocol: ResponseHandler | None = None
 
-    async def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> None:
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         stream = cast(StreamWriter, writer)
         protocol = self.protocol = cast(ResponseHandler, stream.protocol)
         transport = stream.transport
@@ -379,7 +377,9 @@ def _connect_failure(error: Exception, connect_timeout: float) -> DescopeNativeE
 
 def _certificate_problem(error: Exception) -> str:
     code = getattr(error, "verify_message", None)
-    return f"the certificate is not valid ({code})" if isinstance(code, str) else "the certificate is not valid"
+    return (
+        f"the certificate is not valid ({code})" if isinstance(code, str) else "the certificate is not valid"
+    )
 
 
 def _tls_reason(error: OSError) -> str:
