@@ -1,0 +1,348 @@
+"""The command line: see a sign-in finish, finish a real one, or serve the stand-in."""
+
+import argparse
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from descope_native import (
+    DescopeNativeError,
+    FinishResult,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    Outcome,
+    __version__,
+)
+from descope_native.converters import make_converter
+
+_EXIT_CODES: Final = {Outcome.NOT_SENT: 3, Outcome.REJECTED: 4, Outcome.UNKNOWN: 5}
+_BAD_INPUT: Final = 2
+_CANNOT_SERVE: Final = 1
+_MAX_INPUT: Final = 256 * 1024
+
+_EPILOG: Final = """\
+exit codes:
+  0    a session was given (fake: stopped as asked)
+  1    the stand-in could not be served
+  2    bad input; nothing was sent
+  3    nobody was reached; the same code is still good
+  4    the service said no; the person signs in again
+  5    it may have happened; do not send the code again, the person signs in again
+  130  interrupted
+
+environment:
+  DESCOPE_PROJECT_ID           what --project-id says
+  DESCOPE_BASE_URI             what --base-url says
+  DESCOPE_AUTH_MANAGEMENT_KEY  for projects that close their public auth API
+  NO_COLOR                     no colours, also on a terminal
+"""
+
+_FINISH_EPILOG: Final = """\
+The code or id token is read from standard input, or asked for on a terminal. It is never an
+argument, since arguments end up in the shell's history and in the list of processes.
+
+  descope-native finish --provider google --state-id STATE --proof id-token < id_token.txt
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One clear line for bad input, which does not repeat what was typed: it may be a secret."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(_BAD_INPUT, f"{self.prog}: {message}\n")
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"must be {' or '.join(choices)}")
+        return text
+
+    return convert
+
+
+def _number(convert: Callable[[str], float], least: float, most: float) -> Callable[[str], float]:
+    def checked(text: str) -> float:
+        with contextlib.suppress(ValueError):
+            if least <= (value := convert(text)) <= most:
+                return value
+        raise argparse.ArgumentTypeError(f"must be a number from {least} to {most}")
+
+    return checked
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="descope-native",
+        description="Finish a native Apple or Google sign-in with Descope.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"descope-native {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    demo = commands.add_parser(
+        "demo",
+        help="watch a sign-in finish over real HTTP; needs no account",
+        description="Start and finish a native sign-in over real HTTP, against a stand-in on this machine.",
+    )
+    demo.set_defaults(run=_demo)
+
+    finish = commands.add_parser(
+        "finish",
+        help="finish a real sign-in",
+        description="Trade the proof of a native sign-in for a session.",
+        epilog=_FINISH_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    finish.add_argument("--provider", required=True, help="google, apple, or a custom provider's name")
+    finish.add_argument("--state-id", required=True, help="the stateId that the start call gave")
+    finish.add_argument(
+        "--proof",
+        required=True,
+        type=_one_of("code", "id-token"),
+        metavar="code|id-token",
+        help="which of the two is read from standard input",
+    )
+    finish.add_argument(
+        "--user-file", metavar="FILE", help="a file with Apple's JSON of the name (first sign-in only)"
+    )
+    finish.add_argument("--project-id", help="the Descope project, P2…")
+    finish.add_argument("--base-url", help="instead of the host that the project id names")
+    finish.add_argument(
+        "--timeout",
+        type=_number(float, 0.001, 3600),
+        default=15.0,
+        metavar="SECONDS",
+        help="for the call as a whole (default: 15)",
+    )
+    finish.add_argument("--json", action="store_true", help="print the whole answer as JSON, tokens included")
+    finish.set_defaults(run=_finish)
+
+    fake = commands.add_parser(
+        "fake",
+        help="serve the stand-in until interrupted",
+        description="Serve a stand-in for Descope's native sign-in, for tests of other programs.",
+    )
+    fake.add_argument("--host", default="localhost", help="where to listen (default: localhost)")
+    fake.add_argument(
+        "--port",
+        type=_number(int, 0, 65535),
+        default=0,
+        help="where to listen; 0 takes a free one (default: 0)",
+    )
+    fake.add_argument("--project-id", help="the one project it knows")
+    fake.add_argument("--cookies", action="store_true", help="give tokens in cookies, not in the body")
+    fake.set_defaults(run=_fake)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; see ``descope-native --help``."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error("unknown argument; a code or id token is read from standard input. See --help")
+    if options.command is None:
+        parser.print_help()
+        return _BAD_INPUT
+    try:
+        code: int = asyncio.run(options.run(options))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- or the interpreter complains at exit
+        return 0
+    return code
+
+
+# --- demo
+
+
+async def _demo(_: argparse.Namespace) -> int:
+    from descope_native.testing import FakeDescope  # noqa: PLC0415 -- only here, and it is not small
+
+    bold, dim = _style("1"), _style("2")
+    fake = FakeDescope()
+    async with (
+        fake.serve() as base_url,
+        NativeOAuthFinisher.open(fake.project_id, base_url=base_url) as finisher,
+    ):
+        print(bold("A native Google sign-in, finished over real HTTP"))
+        print(dim(f"against a stand-in for Descope on {base_url}; no account, nothing leaves this machine"))
+        proof = fake.sign_in("google", email="ada@example.com", name="Ada Lovelace")
+        arguments = proof.as_arguments()
+
+        print(bold("\n1. The phone signed in. Your backend gets"))
+        for name, value in arguments.items():
+            print(f"     {name:12} {value if name == 'provider' else _masked(value)}")
+
+        print(bold("\n2. Your backend awaits finisher.finish(provider=…, state_id=…, id_token=…)"))
+        started = time.perf_counter()
+        result = await finisher.finish(**arguments)
+        took = time.perf_counter() - started
+        print(f"     POST {base_url}/v1/auth/oauth/native/finish")
+        print(f"     {dim('sent')}         {_masked_json(arguments)}")
+        print(f"     {dim('came back')}    200 in {took * 1000:.1f} ms, as a frozen FinishResult:")
+        _print_result(result)
+
+        print(bold("\n3. The same proof once more, as a retry gone wrong would send it"))
+        try:
+            await finisher.finish(**arguments)
+        except DescopeNativeError as error:
+            _print_error(error, sys.stdout)
+
+    print(bold("\nThree things to try next"))
+    print("     descope-native fake --port 8787      serve the stand-in to your own app or tests")
+    print("     descope-native finish --help         finish a real sign-in of your project")
+    print("     InMemoryTransport(FakeDescope())     the same without a network, in a unit test")
+    return 0
+
+
+def _print_result(result: FinishResult) -> None:
+    user = result.user
+    facts = {
+        "user.user_id": user and user.user_id,
+        "user.email": user and user.email,
+        "user.name": user and user.name,
+        "user.roles": ", ".join(user.role_names) if user else None,
+        "user.tenants": ", ".join(str(t.tenant_name) for t in user.user_tenants) if user else None,
+        "first_seen": result.first_seen,
+        "session_jwt": _masked(result.session_jwt),
+        "refresh_jwt": result.refresh_jwt and _masked(result.refresh_jwt),
+        "expires": result.session_expires_at,
+        "drift": "; ".join(f"{d.path}: expected {d.expected}, found {d.found}" for d in result.drift),
+    }
+    for name, value in facts.items():
+        if value is not None and value != "":
+            print(f"       {name:14} {value}")
+
+
+def _print_error(error: DescopeNativeError, out: Any) -> None:
+    red = _style("31", out)
+    print(f"     {red(type(error).__name__)}: {error}", file=out)
+    print(f"     safe_to_retry={error.safe_to_retry}: {_ADVICE[error.outcome]}", file=out)
+
+
+_ADVICE: Final = {
+    Outcome.NOT_SENT: "nothing was sent; the same code is still good",
+    Outcome.REJECTED: "take the code as spent and let the person sign in again",
+    Outcome.UNKNOWN: "the code may be spent; do not send it again, let the person sign in again",
+}
+
+
+def _masked(secret: str) -> str:
+    return f"{secret[:4]}… ({len(secret)} characters)"
+
+
+def _masked_json(arguments: dict[str, Any]) -> str:
+    shown = {"provider": arguments["provider"], "stateId": "…", "idToken": "…"}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+
+
+def _style(code: str, out: Any = None) -> Callable[[str], str]:
+    """Colour for a terminal, and for nothing else (https://no-color.org)."""
+    out = out or sys.stdout
+    if not out.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return str
+    return lambda text: f"\033[{code}m{text}\033[0m"
+
+
+# --- finish
+
+
+async def _finish(options: argparse.Namespace) -> int:
+    try:
+        result = await _finish_with(options)
+    except DescopeNativeError as error:
+        if options.json:
+            print(json.dumps({"error": _error_json(error)}))
+        else:
+            _print_error(error, sys.stderr)
+        return _BAD_INPUT if isinstance(error, InvalidRequestError) else _EXIT_CODES[error.outcome]
+    if options.json:
+        print(json.dumps(make_converter().unstructure(result)))
+    else:
+        print("a session:")
+        _print_result(result)
+    return 0
+
+
+async def _finish_with(options: argparse.Namespace) -> FinishResult:
+    project_id = options.project_id or os.environ.get("DESCOPE_PROJECT_ID")
+    if not project_id:
+        raise InvalidRequestError("no project: give --project-id or set DESCOPE_PROJECT_ID")
+    async with NativeOAuthFinisher.open(
+        project_id,
+        base_url=options.base_url or os.environ.get("DESCOPE_BASE_URI") or None,
+        auth_management_key=os.environ.get("DESCOPE_AUTH_MANAGEMENT_KEY") or None,
+        timeout=options.timeout,
+    ) as finisher:
+        return await finisher.finish(
+            provider=options.provider,
+            state_id=options.state_id,
+            user=_read_file(options.user_file) if options.user_file else None,
+            **{options.proof.replace("-", "_"): _read_proof(options.proof)},
+        )
+
+
+def _read_proof(kind: str) -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass(f"{kind}: ").strip()
+    proof = sys.stdin.read(_MAX_INPUT).strip()
+    if not proof:
+        raise InvalidRequestError(f"no {kind} on standard input")
+    return proof
+
+
+def _read_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidRequestError("the user file cannot be read") from None
+
+
+def _error_json(error: DescopeNativeError) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "outcome": error.outcome.value,
+        "safe_to_retry": error.safe_to_retry,
+    }
+
+
+# --- fake
+
+
+async def _fake(options: argparse.Namespace) -> int:
+    from descope_native.testing import FakeDescope  # noqa: PLC0415 -- only here, and it is not small
+
+    settings: dict[str, Any] = {"tokens": "cookies"} if options.cookies else {}
+    if options.project_id:
+        settings["project_id"] = options.project_id
+    fake = FakeDescope(**settings)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    try:
+        async with fake.serve(options.host, options.port) as base_url:
+            print(f"ready: {base_url} project {fake.project_id}", flush=True)
+            await stopped.wait()
+    except OSError as error:
+        print(f"descope-native fake: cannot listen there ({error.strerror})", file=sys.stderr)
+        return _CANNOT_SERVE
+    print("stopped", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
