@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import attrs
 
@@ -53,8 +53,11 @@ class FrozenDict(Mapping[str, V_co]):
         return (FrozenDict, (self._items,))
 
 
-Json = str | int | float | bool | None | tuple["Json", ...] | FrozenDict["Json"]
-"""Any JSON value, deeply immutable: arrays are tuples, objects are `FrozenDict`."""
+if TYPE_CHECKING:
+    Json = str | int | float | bool | None | tuple["Json", ...] | FrozenDict["Json"]
+    """Any JSON value, deeply immutable: arrays are tuples, objects are `FrozenDict`."""
+else:
+    Json = object  # cattrs resolves the alias inside itself once, and equals nothing of ours afterwards
 
 Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
 """What ends up in somebody's header or cookie, so an answer's token is let in only in that form."""
