@@ -1,0 +1,37 @@
+"""How async tests are run, and over what the contract suite runs."""
+
+import asyncio
+import inspect
+
+import hypothesis
+import pytest
+
+from support import Answering, answering_in_memory, answering_over_aiohttp
+
+hypothesis.settings.register_profile("here", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("here")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test on an event loop of its own, which it must leave without a task."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def run() -> None:
+        await pyfuncitem.obj(**arguments)
+        for _ in range(10):  # what was closed just now may take a few turns of the loop to end
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"the test left {len(left)} tasks behind: {left}"
+
+    asyncio.run(run(), debug=False)
+    return True
+
+
+@pytest.fixture(params=["memory", "aiohttp"])
+def answering(request: pytest.FixtureRequest) -> Answering:
+    """`async with answering(Answer(...), ...) as service:`, over each transport in turn."""
+    return {"memory": answering_in_memory, "aiohttp": answering_over_aiohttp}[request.param]

@@ -1,0 +1,167 @@
+"""What the tests share: a service that says what a test told it to, and a record of what reached it.
+
+The same words work over both transports. Over aiohttp the service is a raw asyncio server with
+hand-made bytes, so that no HTTP library can smooth over what is sent or received.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from descope_native import HttpRequest, HttpResponse, InMemoryTransport, NativeOAuthFinisher
+from descope_native.transports.aiohttp import AiohttpTransport
+
+DATA: Final = Path(__file__).with_name("data")
+DOCUMENTED_ANSWER: Final = (DATA / "finish-answer.json").read_bytes()
+
+PROJECT: Final = "P2aBcDeFgHiJkLmNoPqRsTuVwXyZ"
+STATE: Final = "state-4f1c9d2e7a"
+CODE: Final = "code-8e3b5a6c1f"
+ID_TOKEN: Final = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
+
+GOOGLE: Final[dict[str, Any]] = {"provider": "google", "state_id": STATE, "id_token": ID_TOKEN}
+APPLE: Final[dict[str, Any]] = {"provider": "apple", "state_id": STATE, "code": CODE}
+
+
+def as_json(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+@attrs.frozen
+class Answer:
+    """What the service says: a status, header pairs, and the bytes of a body."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=tuple)
+    body: bytes = b""
+
+    def as_http(self) -> bytes:
+        head = f"HTTP/1.1 {self.status} Because\r\n"
+        for name, value in self.headers:
+            head += f"{name}: {value}\r\n"
+        if self.status >= 200 and self.status not in {204, 304}:
+            head += f"Content-Length: {len(self.body)}\r\n"
+        return (head + "\r\n").encode("latin-1") + self.body
+
+
+def session(more: dict[str, object] | None = None, /, **keys: object) -> Answer:
+    """A 200 with a session and these keys beside it."""
+    return Answer(body=as_json({"sessionJwt": "s.e.s", "refreshJwt": "r.e.f", **(more or {}), **keys}))
+
+
+@attrs.frozen
+class Received:
+    """One request as the service got it."""
+
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+
+@attrs.define
+class Service:
+    """A finisher, and what the service behind it has received."""
+
+    finisher: NativeOAuthFinisher
+    received: list[Received]
+
+    async def finish(self, **arguments: Any) -> Any:
+        return await self.finisher.finish(**(arguments or GOOGLE))
+
+
+Answering = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@asynccontextmanager
+async def answering_in_memory(
+    *answers: Answer, prefix: str = "", base: str = "", **options: Any
+) -> AsyncIterator[Service]:
+    """`answers` in their order, the last one for ever. `base` replaces the usual base URL."""
+    received: list[Received] = []
+
+    def handle(request: HttpRequest) -> HttpResponse:
+        headers = list(request.headers.items())
+        received.append(Received(request.method, request.url.raw_path_qs, headers, request.body))
+        answer = answers[min(len(received), len(answers)) - 1]
+        return HttpResponse(answer.status, answer.headers, answer.body)
+
+    transport = InMemoryTransport(handle)
+    base_url = base or f"http://localhost{prefix}"
+    try:
+        yield Service(NativeOAuthFinisher(PROJECT, transport, base_url=base_url, **options), received)
+    finally:
+        await transport.close()
+
+
+@asynccontextmanager
+async def answering_over_aiohttp(*answers: Answer, prefix: str = "", **options: Any) -> AsyncIterator[Service]:
+    received: list[Received] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_request(reader)) is not None:
+            received.append(request)
+            writer.write(answers[min(len(received), len(answers)) - 1].as_http())
+            await writer.drain()
+
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(raw_server(serve))
+        transport = await stack.enter_async_context(AiohttpTransport.open())
+        base_url = f"http://localhost:{port}{prefix}"
+        yield Service(NativeOAuthFinisher(PROJECT, transport, base_url=base_url, **options), received)
+
+
+async def read_request(reader: asyncio.StreamReader) -> Received | None:
+    """One request off the wire, or None where the client has hung up."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+    method, path, _ = first.split(" ")
+    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
+    return Received(method, path, headers, await reader.readexactly(length))
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw_server(serve: Serve) -> AsyncIterator[int]:
+    """Serve each connection on a free port of localhost, and leave nothing behind."""
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        connections[task] = writer
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1")
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task, writer in connections.items():
+            writer.transport.abort()
+            task.cancel()
+        await asyncio.gather(*connections, return_exceptions=True)
+        await server.wait_closed()
+
+
+def only(values: Iterable[Any]) -> Any:
+    """The one value there is."""
+    (value,) = values
+    return value
