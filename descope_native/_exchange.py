@@ -286,7 +286,7 @@ def _error_texts(
     code = error.get("errorCode")
     if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or black_out(code) != code:
         code = None
-    return code, *(_text(error.get(key), black_out) for key in ("errorDescription", "errorMessage"))
+    return code, _text(error.get("errorDescription"), black_out), _text(error.get("errorMessage"), black_out)
 
 
 def _text(value: object, black_out: Callable[[str], str]) -> str | None:

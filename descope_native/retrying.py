@@ -84,13 +84,13 @@ class Retry:
                 return error.retry_after + jitter(state)
             return jitter(state)
 
-        def no_room(state: "RetryCallState") -> bool:
-            return self.clock() + state.upcoming_sleep >= deadline
+        def is_over(state: "RetryCallState") -> bool:
+            return state.attempt_number >= self.attempts or self.clock() + state.upcoming_sleep >= deadline
 
         async for each in tenacity.AsyncRetrying(
             retry=may_repeat,
             wait=wait,
-            stop=tenacity.stop_any(tenacity.stop_after_attempt(self.attempts), no_room),
+            stop=is_over,
             sleep=self.sleep,
             reraise=True,
         ):

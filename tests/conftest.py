@@ -5,7 +5,6 @@ import inspect
 
 import hypothesis
 import pytest
-
 from support import Answering, answering_in_memory, answering_over_aiohttp
 
 hypothesis.settings.register_profile("here", deadline=None, database=None, print_blob=True)

@@ -6,7 +6,7 @@ hand-made bytes, so that no HTTP library can smooth over what is sent or receive
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +37,7 @@ class Answer:
     """What the service says: a status, header pairs, and the bytes of a body."""
 
     status: int = 200
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=tuple)
+    headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
 
     def as_http(self) -> bytes:

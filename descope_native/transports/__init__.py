@@ -1,6 +1,6 @@
 """The seam between the rules of the service and a network: bytes out, bytes in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import attrs
@@ -9,6 +9,10 @@ from yarl import URL
 from descope_native.errors import Phase
 
 __all__ = ["HttpRequest", "HttpResponse", "Progress", "Transport"]
+
+
+def _as_pairs(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(headers)
 
 
 @attrs.frozen
@@ -22,7 +26,7 @@ class HttpResponse:
     """
 
     status: int
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=tuple)
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=_as_pairs)
     body: bytes = attrs.field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
