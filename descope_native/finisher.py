@@ -27,6 +27,7 @@ from descope_native.transports import HttpRequest, HttpResponse, Progress, Trans
 __all__ = ["NativeOAuthFinisher"]
 
 _log: Final = logging.getLogger("descope_native")
+_log.addHandler(logging.NullHandler())  # whether and where to log is the application's to say
 
 
 class NativeOAuthFinisher:
