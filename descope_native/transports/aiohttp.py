@@ -363,7 +363,9 @@ def _connect_failure(error: Exception, connect_timeout: float) -> DescopeNativeE
         case aiohttp.ServerTimeoutError():
             return RequestTimeout("connect", connect_timeout)
         case aiohttp.ClientConnectorError():
-            reason = _CONNECT_REASONS.get(error.errno, "other")
+            # asyncio gives no number to an end of file in the TLS handshake
+            lost = "reset" if isinstance(error.os_error, ConnectionError) else "other"
+            reason = _CONNECT_REASONS.get(error.errno, lost)
             return ConnectError(reason, f"nobody could be reached ({reason})")
         case aiohttp.InvalidURL():
             return ConnectError("other", "the host is not an address", safe_to_retry=False)
