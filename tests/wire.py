@@ -1,0 +1,142 @@
+"""Raw servers on localhost that record what really reached them."""
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+TOKEN = "eyJhbGciOiJub25l.eyJzdWIiOiJVMSJ9aaaa.c2lnbmF0dXJl"
+SESSION = json.dumps({"sessionJwt": TOKEN}).encode()
+
+
+def answer(status: int = 200, body: bytes = SESSION, *headers: str) -> bytes:
+    """An HTTP answer as it goes over the wire."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+class Peer:
+    """One connection, as its server sees it. Whatever is read is recorded."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, record: bytearray) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.record = record
+
+    async def read(self) -> bytes:
+        data = await self.reader.read(65536)
+        self.record += data
+        return data
+
+    async def request(self) -> bytes:
+        """Head and body of the next request; empty where the other side has gone."""
+        request = b""
+        while b"\r\n\r\n" not in request:
+            if not (data := await self.read()):
+                return b""
+            request += data
+        head, _, body = request.partition(b"\r\n\r\n")
+        length = next(
+            (int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), 0
+        )
+        while len(body) < length:
+            if not (data := await self.read()):
+                return b""
+            body += data
+            request += data
+        return request
+
+    def send(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def hang(self) -> None:
+        """Until the other side goes away."""
+        while await self.read():
+            pass
+
+    def reset(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
+
+Script = Callable[[Peer], Awaitable[object]]
+
+
+def answering(*answers: bytes) -> Script:
+    """Answers each request of a connection with the next of these, the last one for good."""
+    left = list(answers) or [answer()]
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            peer.send(left.pop(0) if len(left) > 1 else left[0])
+
+    return script
+
+
+class Server:
+    """What came in: one record per connection that got as far as to carry data."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.records: list[bytearray] = []
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.changed = asyncio.Condition()
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(self.records)
+
+    def url(self, scheme: str = "http", host: str = "localhost") -> str:
+        return f"{scheme}://{host}:{self.port}"
+
+    async def connections(self, count: int) -> None:
+        """Until so many have come in."""
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.records) >= count)
+
+
+@asynccontextmanager
+async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    """A server on a free port of localhost, which runs the script for each connection."""
+    server = Server()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        server.tasks.add(task)
+        record = bytearray()
+        async with server.changed:
+            server.records.append(record)
+            server.changed.notify_all()
+        try:
+            with suppress(ConnectionError, ssl.SSLError):
+                await script(Peer(reader, writer, record))
+        except asyncio.CancelledError:
+            writer.transport.abort()
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+            server.tasks.discard(task)
+
+    listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
+    server.port = listener.sockets[0].getsockname()[1]
+    try:
+        yield server
+    finally:
+        listener.close()
+        tasks = list(server.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await listener.wait_closed()
+
+
+def free_port() -> int:
+    """A port of localhost that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return int(unused.getsockname()[1])
