@@ -7,8 +7,8 @@ import select
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final, Self, cast
 
 import aiohttp
@@ -144,7 +144,7 @@ class AiohttpTransport:
             raise InvalidRequestError("limit must be a whole number, 0 at least")
 
         @asynccontextmanager
-        async def opened() -> AsyncIterator[Self]:
+        async def opened() -> AsyncGenerator[Self]:
             connector = aiohttp.TCPConnector(
                 ssl=ssl,
                 limit=limit,
@@ -280,8 +280,8 @@ class _Body(aiohttp.BytesPayload):
         self.protocol: ResponseHandler | None = None
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        stream = cast(StreamWriter, writer)
-        protocol = self.protocol = cast(ResponseHandler, stream.protocol)
+        stream = cast("StreamWriter", writer)
+        protocol = self.protocol = cast("ResponseHandler", stream.protocol)
         transport = stream.transport
         if (
             transport is None
@@ -310,14 +310,11 @@ def _has_unread(transport: asyncio.Transport) -> bool:
 def _checked_proxy(proxy: "str | URL | _Proxy | None") -> _Proxy:
     if proxy is None or isinstance(proxy, _Proxy):
         return proxy or _Proxy()
-    try:
+    with suppress(ValueError, TypeError):
         url = URL(proxy)
-        usable = url.scheme in {"http", "https"} and bool(url.host)
-    except (ValueError, TypeError):
-        usable = False
-    if not usable:
-        raise InvalidRequestError("proxy must be an absolute http or https URL")
-    return _Proxy(url)
+        if url.scheme in {"http", "https"} and url.host:
+            return _Proxy(url)
+    raise InvalidRequestError("proxy must be an absolute http or https URL")
 
 
 def _sent(error: Exception, progress: Progress) -> DescopeNativeError:
@@ -342,7 +339,9 @@ _CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
 }
 
 
-def _connect_failure(error: Exception, connect_timeout: float) -> DescopeNativeError | None:
+def _connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per kind of failure
+    error: Exception, connect_timeout: float
+) -> DescopeNativeError | None:
     """Why nobody was reached, the most specific kind first; None if somebody was, and was lost."""
     match error:
         case aiohttp.ClientHttpProxyError():
@@ -357,15 +356,16 @@ def _connect_failure(error: Exception, connect_timeout: float) -> DescopeNativeE
         case aiohttp.ClientConnectorCertificateError():
             return TLSError(_certificate_problem(error.certificate_error))
         case aiohttp.ClientConnectorSSLError():
-            if isinstance(error.os_error, tls.SSLEOFError | tls.SSLZeroReturnError):
+            cause = cast("aiohttp.ClientConnectorError", error).os_error
+            if isinstance(cause, tls.SSLEOFError | tls.SSLZeroReturnError):
                 return ConnectError("reset", "the connection was reset in the TLS handshake")
-            return TLSError(f"the TLS handshake failed ({_tls_reason(error.os_error)})")
+            return TLSError(f"the TLS handshake failed ({_tls_reason(cause)})")
         case aiohttp.ServerTimeoutError():
             return RequestTimeout("connect", connect_timeout)
         case aiohttp.ClientConnectorError():
             # asyncio gives no number to an end of file in the TLS handshake
-            lost = "reset" if isinstance(error.os_error, ConnectionError) else "other"
-            reason = _CONNECT_REASONS.get(error.errno, lost)
+            lost: ConnectReason = "reset" if isinstance(error.os_error, ConnectionError) else "other"
+            reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
             return ConnectError(reason, f"nobody could be reached ({reason})")
         case aiohttp.InvalidURL():
             return ConnectError("other", "the host is not an address", safe_to_retry=False)
