@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
+from certs import Authority, Certified
+from wire import TOKEN, Peer, Script, answering, serve
 
 from descope_native import (
     AiohttpTransport,
@@ -21,8 +23,6 @@ from descope_native import (
     RequestTimeout,
     TLSError,
 )
-from certs import Authority, Certified
-from wire import TOKEN, Peer, Script, answering, serve
 
 CODE = "canary-code-6c1f0a7e"
 AUTHORITY = Authority()

@@ -140,3 +140,28 @@ def free_port() -> int:
     """A port of localhost that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         return int(unused.getsockname()[1])
+
+
+@asynccontextmanager
+async def relay(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+    """Stands before another server of localhost and records what its clients tell it."""
+
+    async def script(peer: Peer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def back() -> None:
+            with suppress(ConnectionError):
+                while data := await reader.read(65536):
+                    peer.send(data)
+            peer.writer.close()
+
+        returning = asyncio.create_task(back())
+        try:
+            while data := await peer.read():
+                writer.write(data)
+        finally:
+            writer.close()
+            await returning
+
+    async with serve(script, context) as server:
+        yield server
