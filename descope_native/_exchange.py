@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import attrs
 from yarl import URL
@@ -118,7 +118,9 @@ def regional_base_url(project_id: str) -> str:
     return f"https://api.{region}.descope.com"
 
 
-def _problem_with_base_url(base_url: object, *, allow_http: bool) -> str | None:
+def _problem_with_base_url(  # noqa: PLR0911 -- one return per problem
+    base_url: object, *, allow_http: bool
+) -> str | None:
     if not isinstance(base_url, str | URL) or not _URL.fullmatch(str(base_url)):
         return "must be a URL, in the characters of RFC 3986"
     try:
@@ -192,6 +194,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
         return "the answer is not JSON"
     if type(answer) is not dict:
         return "the answer is not a JSON object"
+    answer = cast("dict[str, Any]", answer)
     if not (answer.get("sessionJwt") and answer.get("refreshJwt")):
         _add_tokens_from_cookies(answer, response)
     result = structure_result(_converter, answer)
@@ -226,7 +229,7 @@ def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> 
 
 def read_cookies(lines: list[str], now: float) -> dict[str, str]:
     """Name to value of the cookies that are set; of one name, the newest unexpired wins."""
-    cookies = {}
+    cookies: dict[str, str] = {}
     for line in lines:
         pair, *attributes = line.split(";")
         name, _, value = pair.partition("=")
@@ -240,7 +243,7 @@ def read_cookies(lines: list[str], now: float) -> dict[str, str]:
 
 def _is_expired(attributes: list[str], now: float) -> bool:
     """Max-Age has precedence over Expires; what cannot be read is ignored (RFC 6265 §5.2, §5.3)."""
-    values = {}
+    values: dict[str, str] = {}
     for attribute in attributes:
         name, _, value = attribute.partition("=")
         values[name.strip().lower()] = value.strip()
@@ -283,6 +286,7 @@ def _error_texts(
         return None, None, None
     if type(error) is not dict:
         return None, None, None
+    error = cast("dict[str, Any]", error)
     code = error.get("errorCode")
     if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or black_out(code) != code:
         code = None
@@ -351,10 +355,10 @@ def _strings_in(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for item in value.values():
+        for item in cast("Mapping[str, object]", value).values():
             yield from _strings_in(item)
     elif isinstance(value, list):
-        for item in value:
+        for item in cast("list[object]", value):
             yield from _strings_in(item)
 
 

@@ -4,12 +4,17 @@
 spell it. It decodes strictly: only the JSON type that a field names is let in, nothing is coerced.
 """
 
+# What json.loads gives is Any, and looking at its type() makes that Unknown in the eyes of pyright.
+# A cast at each place would cost every answer a call.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import json
 import math
 from collections.abc import Callable, Mapping
-from operator import contains
-from types import NoneType
-from typing import Any, Final, TypeVar
+from functools import partial
+from operator import contains, eq
+from types import GenericAlias, NoneType
+from typing import Any, Final, TypeVar, cast
 
 import attrs
 from cattrs import ClassValidationError, Converter
@@ -32,6 +37,9 @@ from descope_native.models import (
 __all__ = ["make_converter", "structure_result"]
 
 T = TypeVar("T")
+Model = TypeVar("Model", bound=attrs.AttrsInstance)
+
+_OPTIONAL_TOKEN: Final = cast("Any", Token) | None
 
 # A field is called on the wire what it is called here, in camelCase; but for these.
 _WIRE_NAMES: Final = {
@@ -199,7 +207,7 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
     str: _structure_string,
     str | None: _structure_string,
     Token: _structure_required_token,
-    Token | None: _structure_token,
+    _OPTIONAL_TOKEN: _structure_token,
     bool: _structure_boolean,
     bool | None: _structure_boolean,
     int | None: _structure_integer,
@@ -214,7 +222,7 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
 _AT_A_GLANCE: Final[Mapping[Any, frozenset[type]]] = {
     str | None: frozenset({str, NoneType}),
     Token: frozenset({str}),
-    Token | None: frozenset({str, NoneType}),
+    _OPTIONAL_TOKEN: frozenset({str, NoneType}),
     bool: frozenset({bool}),
     bool | None: frozenset({bool, NoneType}),
     int | None: frozenset({int, NoneType}),
@@ -225,24 +233,26 @@ _ANYTHING: Final = frozenset({str, bool, int, float, list, dict, tuple, FrozenDi
 _NO_EXTRA: Final[FrozenDict[Json]] = FrozenDict()
 
 
-def _class_hook(cls: type[T], converter: Converter) -> Hook:
+def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -- its parts share the tables at its head
     """A hook that checks all fields of a class in one sweep, and looks closer only where it must.
 
     cattrs' own generated hook calls one function per field, or, left without them, coerces. An
     answer has seventy fields, so this is where its cost is decided.
     """
     fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
-    defaults = {
+    defaults: dict[str, Any] = {
         key: None if field.default is attrs.NOTHING else field.default for key, field in fields.items()
     }
     hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
     at_a_glance = tuple(_AT_A_GLANCE.get(field.type, _ANYTHING) for field in fields.values())
-    strings = [key for key, field in fields.items() if field.type in (str | None, Token | None)]
-    tokens = [key for key, field in fields.items() if field.type in (Token, Token | None)]
+    strings = [key for key, field in fields.items() if field.type in (str | None, _OPTIONAL_TOKEN)]
+    tokens = [key for key, field in fields.items() if field.type in (Token, _OPTIONAL_TOKEN)]
     never_null = [key for key, field in fields.items() if field.type in (int | None, bool | None)]
     nested = [(key, hooks[key]) for key, field in fields.items() if field.type not in _AT_A_GLANCE]
 
-    def structure(obj: Any, _: Any) -> T:
+    create = cast("Callable[..., Model]", cls)
+
+    def structure(obj: Any, _: Any) -> Model:  # noqa: C901, PLR0912 -- a straight path, made fast
         if type(obj) is not dict:
             raise _misfit("object", obj)
         values = {**defaults, **obj}
@@ -268,11 +278,11 @@ def _class_hook(cls: type[T], converter: Converter) -> Hook:
         for key in tokens:
             if values[key] is not None and not is_token(values[key]):
                 return structure_carefully(obj)
-        return cls(*values.values(), extra)
+        return create(*values.values(), extra)
 
-    def structure_carefully(obj: dict[str, Any]) -> T:
+    def structure_carefully(obj: dict[str, Any]) -> Model:
         values = dict(defaults)
-        extra = {}
+        extra: dict[str, Json] = {}
         drift: list[Drift] = []
         for key, value in obj.items():
             try:
@@ -287,7 +297,7 @@ def _class_hook(cls: type[T], converter: Converter) -> Hook:
         for key, field in fields.items():
             if field.default is attrs.NOTHING and values[key] is None:
                 raise _Misfit(attrs.NOTHING, *drift, Drift(key, "token", "nothing usable"))
-        instance = cls(*values.values(), FrozenDict(extra))
+        instance = create(*values.values(), FrozenDict(extra))
         if drift:
             raise _Misfit(instance, *drift)
         return instance
@@ -324,7 +334,10 @@ def _tuple_of(hook: Hook) -> Hook:
 
 
 def _register(converter: Converter, wanted: Any, hook: Hook) -> None:
-    converter.register_structure_hook_func(lambda t: t == wanted, hook)
+    if isinstance(wanted, type):  # cattrs looks here first, and has hooks of its own that coerce
+        converter.register_structure_hook(wanted, hook)
+    else:
+        converter.register_structure_hook_func(lambda t: t == wanted, hook)
 
 
 class _Converter(Converter):
@@ -339,7 +352,8 @@ class _Converter(Converter):
             ]
         finally:
             del obj  # it holds tokens, and this frame is in the traceback of what follows
-        raise ClassValidationError(f"While structuring {cl.__name__}", places, cl)
+        message = f"While structuring {cl.__name__}"
+        raise ClassValidationError(message, places, cl)  # pyright: ignore[reportCallIssue] -- sees __init__ only, cattrs has __new__
 
 
 def make_converter() -> Converter:
@@ -354,14 +368,15 @@ def make_converter() -> Converter:
     for wanted, hook in _HOOKS.items():
         _register(converter, wanted, hook)
     for thawed in (Mapping[str, bool], Mapping[str, Json], ObjectOrFalse, tuple[str, ...]):
-        converter.register_unstructure_hook_func(lambda t, thawed=thawed: t == thawed, _thaw)
+        converter.register_unstructure_hook_func(partial(eq, thawed), _thaw)
     converter.register_unstructure_hook(AppleUser, _unstructure_apple_user)
-    for cls in (UserTenant, User, IdpResponse, FinishResult):  # inner ones first
+    models: tuple[type[attrs.AttrsInstance], ...] = (UserTenant, User, IdpResponse, FinishResult)
+    for cls in models:  # inner ones first
         structure = _class_hook(cls, converter)
         converter.register_structure_hook(cls, structure)
         _register(converter, cls | None, _or_none(structure))
-        _register(converter, tuple[cls, ...], _tuple_of(structure))
-    for cls in (UserTenant, User, IdpResponse, FinishResult, FinishRequest):
+        _register(converter, GenericAlias(tuple, (cls, ...)), _tuple_of(structure))
+    for cls in (*models, FinishRequest):
         converter.register_unstructure_hook(cls, _unstructure_hook(cls, converter))
     return converter
 
@@ -376,21 +391,18 @@ def _unstructure_apple_user(user: AppleUser) -> str:
     return json.dumps({"name": name})
 
 
-def _unstructure_hook(cls: type[T], converter: Converter) -> Callable[[T], dict[str, Any]]:
-    unstructure_fields = make_dict_unstructure_fn(
-        cls,
-        converter,
-        **{
-            field.name: override(
-                rename=wire_name(field.name),
-                omit=field.name in _OFF_THE_WIRE,
-                omit_if_default=field.default is None,
-            )
-            for field in attrs.fields(cls)
-        },
-    )
+def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model], dict[str, Any]]:
+    overrides: dict[str, Any] = {
+        field.name: override(
+            rename=wire_name(field.name),
+            omit=field.name in _OFF_THE_WIRE,
+            omit_if_default=field.default is None,
+        )
+        for field in attrs.fields(cls)
+    }
+    unstructure_fields = make_dict_unstructure_fn(cls, converter, **overrides)
 
-    def unstructure(instance: T) -> dict[str, Any]:
+    def unstructure(instance: Model) -> dict[str, Any]:
         wire = unstructure_fields(instance)
         if extra := getattr(instance, "extra", None):
             wire.update(_thaw(extra))
@@ -410,5 +422,6 @@ def structure_result(converter: Converter, answer: dict[str, Any]) -> FinishResu
     except _Misfit as misfit:
         if misfit.saved is attrs.NOTHING:
             return misfit.drift
-        return attrs.evolve(misfit.saved, drift=misfit.drift)
+        saved: FinishResult = misfit.saved
+        return attrs.evolve(saved, drift=misfit.drift)
     return result

@@ -237,7 +237,7 @@ class RateLimitedError(RejectedError):
     not say so in a form that RFC 9110 knows. The code was not looked at, so it is safe to retry.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 -- pickle hands arguments over by position
         self,
         status: int,
         trace_id: str | None = None,

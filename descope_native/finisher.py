@@ -5,7 +5,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Self
 
@@ -60,7 +60,7 @@ class NativeOAuthFinisher:
         *,
         base_url: str | URL | None = None,
         auth_management_key: str | None = None,
-        timeout: float = 15.0,  # noqa: ASYNC109 -- one deadline over all phases, enforced by the transport
+        timeout: float = 15.0,
         retry: Retry | None = None,
         strict: bool = False,
         allow_http: bool = False,
@@ -113,7 +113,7 @@ class NativeOAuthFinisher:
         return finisher._opened()
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[Self]:
+    async def _opened(self) -> AsyncGenerator[Self]:
         from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- loads aiohttp
 
         async with AiohttpTransport.open() as self._transport:
@@ -127,7 +127,7 @@ class NativeOAuthFinisher:
         code: str | None = None,
         id_token: str | None = None,
         user: AppleUser | str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 -- see above
+        timeout: float | None = None,
     ) -> FinishResult:
         """Trade the proof for a session.
 
@@ -187,7 +187,7 @@ class NativeOAuthFinisher:
 class _Unopened:
     """Stands where a transport will be once `NativeOAuthFinisher.open` is entered."""
 
-    async def send(self, request: HttpRequest, /) -> HttpResponse:
+    async def send(self, request: HttpRequest, /) -> HttpResponse:  # noqa: ARG002 -- as the seam has it
         raise TransportClosed("pool", "the finisher is not open; enter it with 'async with'")
 
 

@@ -31,7 +31,7 @@ class FrozenDict(Mapping[str, V_co]):
 
     __slots__ = ("_items",)
 
-    def __init__(self, items: Mapping[str, V_co] = {}) -> None:  # noqa: B006 -- read-only, never kept
+    def __init__(self, items: Mapping[str, V_co] = {}) -> None:
         self._items: Final = dict(items)
 
     def __getitem__(self, key: str) -> V_co:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
@@ -55,7 +56,7 @@ class Retry:
         if not 0 < self.initial <= self.maximum < float("inf"):
             raise InvalidRequestError("initial and maximum must be seconds, 0 < initial <= maximum")
         try:
-            import tenacity  # noqa: F401, PLC0415 -- an extra, looked for when it is asked for
+            import_module("tenacity")  # an extra, looked for when it is asked for
         except ModuleNotFoundError:
             raise ModuleNotFoundError(
                 "Retry needs tenacity: pip install 'descope_native[retry]'", name="tenacity"
@@ -63,7 +64,7 @@ class Retry:
 
     async def run(self, attempt: Callable[[], Awaitable[T]], timeout: float) -> T:
         """Await ``attempt`` until it ends well, may not be repeated, or ``timeout`` seconds leave no room."""
-        import tenacity  # noqa: PLC0415 -- see above
+        import tenacity  # noqa: PLC0415 -- an extra
 
         deadline = self.clock() + timeout
         jitter = tenacity.wait_random_exponential(multiplier=self.initial, max=self.maximum)

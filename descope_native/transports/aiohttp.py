@@ -9,13 +9,12 @@ import sys
 import weakref
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_writer import StreamWriter
 from yarl import URL
 
 from descope_native.errors import (
@@ -32,6 +31,9 @@ from descope_native.errors import (
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from aiohttp.http_writer import StreamWriter
 
 __all__ = ["AiohttpTransport"]
 
