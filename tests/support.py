@@ -29,7 +29,8 @@ APPLE: Final[dict[str, Any]] = {"provider": "apple", "state_id": STATE, "code": 
 
 
 def as_json(value: object) -> bytes:
-    return json.dumps(value).encode()
+    # 1e999 is JSON, and more than a float holds; Infinity is none.
+    return json.dumps(value).replace("Infinity", "1e999").encode()
 
 
 @attrs.frozen
@@ -103,7 +104,9 @@ async def answering_in_memory(
 
 
 @asynccontextmanager
-async def answering_over_aiohttp(*answers: Answer, prefix: str = "", **options: Any) -> AsyncIterator[Service]:
+async def answering_over_aiohttp(
+    *answers: Answer, prefix: str = "", **options: Any
+) -> AsyncIterator[Service]:
     received: list[Received] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
