@@ -1,0 +1,162 @@
+"""The gate: `nox` runs all of it. `nox --list` says what else there is."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import nox
+from packaging.requirements import Requirement
+
+ROOT: Final = Path(__file__).parent
+DIST: Final = ROOT / "dist"
+COVERAGE: Final = ROOT / "build" / "coverage"
+
+PYPROJECT: Final = nox.project.load_toml(ROOT / "pyproject.toml")
+PYTHONS: Final = nox.project.python_versions(PYPROJECT)
+NAME: Final[str] = PYPROJECT["project"]["name"]
+EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
+
+# These need more than the tests group, and have sessions of their own.
+ELSEWHERE: Final = ("--ignore=tests/apps", "--ignore=tests/test_other_clients.py")
+
+nox.needs_version = ">=2025.11.12"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"  # an interpreter that is not here is skipped, or with CI=true fails
+nox.options.reuse_venv = "yes"
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group."""
+    return tuple(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def install_wheel(session: nox.Session, *requirements: str, extras: bool = True) -> None:
+    """Install the built wheel, never the tree, and what else the session needs, in one resolution."""
+    (wheel,) = DIST.glob("*.whl")
+    with_extras = f"{wheel}[{','.join(EXTRAS)}]" if extras else str(wheel)
+    session.install(with_extras, *requirements)
+    session.install("--no-deps", "--force-reinstall", str(wheel))  # a reused venv may have an older build
+
+
+def run_tests(session: nox.Session, *arguments: str, command: tuple[str, ...] = ("python",)) -> None:
+    """Run pytest, out of reach of the tree: without a safe path, it would be first on sys.path."""
+    session.run(*command, "-m", "pytest", *arguments, *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Look for what ruff knows to be wrong."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build sdist and wheel, and check what a package index would."""
+    session.install(*group("build"))
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("validate-pyproject", "pyproject.toml")
+    session.run("python", "-m", "build", "--outdir", str(DIST))
+    files = [str(file) for file in DIST.iterdir()]
+    session.run("twine", "check", "--strict", *files)
+    session.run("check-wheel-contents", str(DIST))
+
+
+@nox.session(requires=["build"])
+def types(session: nox.Session) -> None:
+    """Check the annotations as their authors meet them, and as their users do."""
+    install_wheel(session, *group("types"))
+    session.run("mypy")
+    session.run("pyright")
+    session.chdir(session.create_tmp())  # or the tree would be looked at, not what was installed
+    session.run("pyright", "--ignoreexternal", "--verifytypes", NAME)
+
+
+@nox.session
+def api(session: nox.Session) -> None:
+    """Look for what would break users of the last release."""
+    git = ("git", "describe", "--tags", "--abbrev=0")
+    tag = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()  # noqa: S603 -- our own words
+    if not tag:
+        session.log("no release yet, so there is no API to break")
+        return
+    session.install(*group("api"))
+    session.run("griffe", "check", NAME, "--against", tag)
+
+
+@nox.session(python=PYTHONS, requires=["build"])
+def wheel(session: nox.Session) -> None:
+    """Try the built wheel as a user would, with nothing else installed."""
+    install_wheel(session, extras=False)
+    session.chdir(session.create_tmp())
+    session.run("python", "-W", "error", "-c", f"import {NAME}; print({NAME}.__version__, {NAME}.__file__)")
+    session.run("python", "-m", NAME, "demo")
+    session.run("descope-native", "--help", silent=True)
+
+
+@nox.session(requires=["build"])
+def apps(session: nox.Session) -> None:
+    """Run the applications for each web framework, under their real servers too."""
+    install_wheel(session, *group("apps"))
+    run_tests(session, "tests/apps")
+
+
+@nox.session(name="other-clients", requires=["build"])
+def other_clients(session: nox.Session) -> None:
+    """Let clients that somebody else wrote judge the stand-in."""
+    if shutil.which("npm") is None:
+        session.skip("the vendor's Node SDK needs Node.js and npm")
+    install_wheel(session, *group("other-clients"))
+    run_tests(session, "tests/test_other_clients.py")
+
+
+@nox.session(name="tests-slow", requires=["build"])
+def tests_slow(session: nox.Session) -> None:
+    """Run the tests that take long; one interpreter is enough for them."""
+    install_wheel(session, *group("tests"))
+    run_tests(session, "-m", "slow", *ELSEWHERE)
+
+
+@nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
+def tests_lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows."""
+    declared = [*PYPROJECT["project"]["dependencies"], *(item for extra in EXTRAS.values() for item in extra)]
+    lowest = Path(session.create_tmp()) / "lowest.txt"
+    lowest.write_text("\n".join(floor(Requirement(item)) for item in declared))
+    install_wheel(session, "--constraint", str(lowest), *group("tests"))
+    run_tests(session, "-m", "not slow", *ELSEWHERE)
+
+
+def floor(requirement: Requirement) -> str:
+    """The lowest version that a requirement allows."""
+    (version,) = (spec.version for spec in requirement.specifier if spec.operator == ">=")
+    return f"{requirement.name}=={version}"
+
+
+@nox.session(python=PYTHONS, requires=["build"])
+def tests(session: nox.Session) -> None:
+    """Run the tests against the built wheel, and record what they reach."""
+    install_wheel(session, *group("tests"))
+    data = COVERAGE / str(session.python)
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(parents=True)
+    session.env["COVERAGE_FILE"] = str(data / "data")
+    run_tests(session, "-m", "not slow", *ELSEWHERE, command=("coverage", "run"))
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Sum up what the tests of all interpreters reached: every branch, or this fails."""
+    session.install(*group("coverage"))
+    session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
+    session.run("coverage", "combine", "--keep", "--quiet", *(str(data) for data in COVERAGE.glob("3.*")))
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Write the API pages to build/api."""
+    session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("docs"))
+    session.run("pdoc", "--docformat", "google", "--output-directory", str(ROOT / "build" / "api"), NAME)
