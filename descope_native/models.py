@@ -137,11 +137,15 @@ def _is_text(value: object) -> bool:
     return True
 
 
+def _not_json(_: str) -> None:
+    raise ValueError  # NaN and Infinity, which json.loads takes for JSON
+
+
 def _is_object_text(value: object) -> bool:
     if not _is_text(value):
         return False
     try:
-        return isinstance(json.loads(str(value)), dict)
+        return isinstance(json.loads(str(value), parse_constant=_not_json), dict)
     except (ValueError, RecursionError):
         return False
 
