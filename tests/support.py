@@ -83,10 +83,8 @@ Answering = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @asynccontextmanager
-async def answering_in_memory(
-    *answers: Answer, prefix: str = "", base: str = "", **options: Any
-) -> AsyncIterator[Service]:
-    """`answers` in their order, the last one for ever. `base` replaces the usual base URL."""
+async def answering_in_memory(*answers: Answer, prefix: str = "", **options: Any) -> AsyncIterator[Service]:
+    """`answers` in their order, the last one for ever."""
     received: list[Received] = []
 
     def handle(request: HttpRequest) -> HttpResponse:
@@ -96,7 +94,7 @@ async def answering_in_memory(
         return HttpResponse(answer.status, answer.headers, answer.body)
 
     transport = InMemoryTransport(handle)
-    base_url = base or f"http://localhost{prefix}"
+    base_url = f"http://localhost{prefix}"
     try:
         yield Service(NativeOAuthFinisher(PROJECT, transport, base_url=base_url, **options), received)
     finally:

@@ -1,0 +1,209 @@
+"""What goes over the wire, and what does not, over both transports."""
+
+import json
+import platform
+from typing import Any
+
+import pytest
+from support import APPLE, CODE, DATA, GOOGLE, ID_TOKEN, PROJECT, STATE, Answer, Answering, only, session
+
+from descope_native import AppleUser, InvalidRequestError, Outcome, __version__
+
+ADA = AppleUser(given_name="Ada", middle_name="King", family_name="Lovelace")
+LONG_STRING = "x" * 100_000
+NOT_TEXT: list[Any] = [
+    None,
+    "",
+    " ",
+    "\t\r\n",
+    0,
+    1,
+    True,
+    b"bytes",
+    ["list"],
+    {"a": 1},
+    "lone \ud800 surrogate",
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            {"provider": "google", "state_id": STATE, "id_token": ID_TOKEN},
+            {"provider": "google", "stateId": STATE, "idToken": ID_TOKEN},
+        ),
+        (
+            {"provider": "apple", "state_id": STATE, "code": CODE},
+            {"provider": "apple", "stateId": STATE, "code": CODE},
+        ),
+        (
+            {"provider": "My-Custom Provider/ü", "state_id": " odd but kept ", "code": "日本 \"'\\\n\x00"},
+            {"provider": "My-Custom Provider/ü", "stateId": " odd but kept ", "code": "日本 \"'\\\n\x00"},
+        ),
+        (
+            {"provider": "p", "state_id": "s", "code": LONG_STRING},
+            {"provider": "p", "stateId": "s", "code": LONG_STRING},
+        ),
+        (
+            {"provider": "apple", "state_id": STATE, "code": CODE, "user": '{"name": {"firstName":"Ada"}}'},
+            {"provider": "apple", "stateId": STATE, "code": CODE, "user": '{"name": {"firstName":"Ada"}}'},
+        ),
+    ],
+    ids=["id token", "code", "odd text", "long", "user text"],
+)
+async def test_the_body_is_exactly_what_was_given(
+    answering: Answering, arguments: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """Wire names, values untouched, absent keys left out and never null, a user's JSON text as it was."""
+    async with answering(session()) as service:
+        await service.finish(**arguments)
+    request = only(service.received)
+    assert request.method == "POST"
+    assert json.loads(request.body.decode()) == expected
+    assert json.loads(request.body).keys() <= json.loads((DATA / "finish-request.json").read_bytes()).keys()
+
+
+@pytest.mark.parametrize(
+    ("user", "expected"),
+    [
+        (ADA, {"name": {"firstName": "Ada", "middleName": "King", "lastName": "Lovelace"}}),
+        (AppleUser(given_name="Ada"), {"name": {"firstName": "Ada"}}),
+        (AppleUser(family_name="李"), {"name": {"lastName": "李"}}),
+        (AppleUser(middle_name='"\\'), {"name": {"middleName": '"\\'}}),
+        (AppleUser(), {"name": {}}),
+    ],
+)
+async def test_an_apple_user_is_json_text_inside_the_json(
+    answering: Answering, user: AppleUser, expected: object
+) -> None:
+    """The wire wants a string that holds JSON, with the parts that Apple did not give left out."""
+    async with answering(session()) as service:
+        await service.finish(**APPLE, user=user)
+    sent = json.loads(only(service.received).body)["user"]
+    assert isinstance(sent, str)
+    assert json.loads(sent) == expected
+
+
+async def test_the_headers_are_these_and_no_others(answering: Answering) -> None:
+    """Bearer with the project id, the SDK's identification, no cookie, nothing that asks for compression."""
+    async with answering(session()) as service:
+        await service.finish()
+    request = only(service.received)
+    by_transport = {"host", "content-length"}
+    assert {name.lower(): value for name, value in request.headers if name.lower() not in by_transport} == {
+        "authorization": f"Bearer {PROJECT}",
+        "content-type": "application/json",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"descope_native/{__version__}",
+        "x-descope-sdk-name": "descope_native",
+        "x-descope-sdk-version": __version__,
+        "x-descope-sdk-python-version": platform.python_version(),
+        "x-descope-project-id": PROJECT,
+    }
+    names = [name.lower() for name, _ in request.headers]
+    assert len(names) == len(set(names))
+
+
+async def test_the_management_key_goes_behind_the_project_id(answering: Answering) -> None:
+    """As a project that closes its public auth API wants it."""
+    async with answering(session(), auth_management_key="K2:abc") as service:
+        await service.finish()
+    assert only(service.received).header("Authorization") == [f"Bearer {PROJECT}:K2:abc"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"),
+    [
+        ("", "/v1/auth/oauth/native/finish"),
+        ("/", "/v1/auth/oauth/native/finish"),
+        ("//", "/v1/auth/oauth/native/finish"),
+        ("/auth", "/auth/v1/auth/oauth/native/finish"),
+        ("/auth/", "/auth/v1/auth/oauth/native/finish"),
+        ("/a%2Fb/c%20d/", "/a%2Fb/c%20d/v1/auth/oauth/native/finish"),
+    ],
+)
+async def test_a_path_prefix_is_kept_and_slashes_do_not_double(
+    answering: Answering, prefix: str, path: str
+) -> None:
+    """A gateway's prefix stands before the path, in its own escapes."""
+    async with answering(session(), prefix=prefix) as service:
+        await service.finish()
+    assert only(service.received).path == path
+
+
+async def test_each_call_sends_one_request_and_no_cookie(answering: Answering) -> None:
+    """Whatever cookies came with one user's answer, nothing of them goes out with the next one's request."""
+    cookie = ("Set-Cookie", "DSR=alice; Path=/; Max-Age=2419199; HttpOnly")
+    async with answering(Answer(headers=[cookie], body=session().body)) as service:
+        for number in range(3):
+            await service.finish(provider="google", state_id=f"state-{number}", id_token=f"token-{number}")
+    assert [json.loads(request.body)["stateId"] for request in service.received] == [
+        "state-0",
+        "state-1",
+        "state-2",
+    ]
+    assert not any(request.header("Cookie") for request in service.received)
+    assert not any(b"alice" in request.body for request in service.received)
+
+
+REFUSED: list[tuple[str, dict[str, Any]]] = [
+    *(("provider", {**GOOGLE, "provider": value}) for value in NOT_TEXT),
+    *(("state_id", {**GOOGLE, "state_id": value}) for value in NOT_TEXT),
+    *(("id_token", {**GOOGLE, "id_token": value}) for value in NOT_TEXT if value is not None),
+    *(("code", {**APPLE, "code": value}) for value in NOT_TEXT if value is not None),
+    ("exactly one", {"provider": "apple", "state_id": STATE}),
+    ("exactly one", {**APPLE, "id_token": ID_TOKEN}),
+    *(
+        ("user", {**APPLE, "user": value})
+        for value in [
+            "",
+            "Ada",
+            "null",
+            "[]",
+            '"{}"',
+            "{",
+            "{'a': 1}",
+            '{"a": NaN}',
+            "\ufeff{}",
+            '{"a":' * 100_000,
+            '{"a": "\ud800"}',
+            b"{}",
+            {"name": {}},
+            5,
+            False,
+        ]
+    ),
+    *(
+        ("timeout", {**GOOGLE, "timeout": value})
+        for value in [0, -1, 0.0, float("nan"), float("inf"), float("-inf"), True, False, "5", [5]]
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("named", "arguments"), REFUSED, ids=[f"{named}-{number}" for number, (named, _) in enumerate(REFUSED)]
+)
+async def test_what_cannot_be_right_is_refused_before_any_io(
+    answering: Answering, named: str, arguments: dict[str, Any]
+) -> None:
+    """The error names the argument and no value; the service has seen nothing, and the code is still good."""
+    async with answering(session()) as service:
+        with pytest.raises(InvalidRequestError, match=named) as caught:
+            await service.finish(**arguments)
+        assert service.received == []
+        assert caught.value.outcome is Outcome.NOT_SENT
+        assert not caught.value.safe_to_retry
+        assert isinstance(caught.value, ValueError)
+        for secret in (STATE, CODE, ID_TOKEN):
+            assert secret not in str(caught.value)
+        await service.finish()
+    assert len(service.received) == 1
+
+
+@pytest.mark.parametrize("timeout", [1, 0.5, 10**6, None])
+async def test_a_timeout_is_any_number_of_seconds(answering: Answering, timeout: float | None) -> None:
+    """Whole or not; None is the finisher's own."""
+    async with answering(session()) as service:
+        assert await service.finish(**GOOGLE, timeout=timeout)
