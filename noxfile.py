@@ -18,7 +18,9 @@ NAME: Final[str] = PYPROJECT["project"]["name"]
 EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
 
 # These need more than the tests group, and have sessions of their own.
-ELSEWHERE: Final = ("--ignore=tests/apps", "--ignore=tests/test_other_clients.py")
+APPS: Final = ("tests/apps", "tests/test_opentelemetry.py")
+OTHER_CLIENTS: Final = ("tests/test_other_clients.py",)
+ELSEWHERE: Final = tuple(f"--ignore={path}" for path in (*APPS, *OTHER_CLIENTS))
 
 nox.needs_version = ">=2025.11.12"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -100,7 +102,7 @@ def wheel(session: nox.Session) -> None:
 def apps(session: nox.Session) -> None:
     """Run the applications for each web framework, under their real servers too."""
     install_wheel(session, *group("apps"))
-    run_tests(session, "tests/apps")
+    run_tests(session, *APPS)
 
 
 @nox.session(name="other-clients", requires=["build"])
@@ -109,13 +111,13 @@ def other_clients(session: nox.Session) -> None:
     if shutil.which("npm") is None:
         session.skip("the vendor's Node SDK needs Node.js and npm")
     install_wheel(session, *group("other-clients"))
-    run_tests(session, "tests/test_other_clients.py")
+    run_tests(session, *OTHER_CLIENTS)
 
 
 @nox.session(name="tests-slow", requires=["build"])
 def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long; one interpreter is enough for them."""
-    install_wheel(session, *group("tests"))
+    install_wheel(session, *group("tests"), *group("bench"))
     run_tests(session, "-m", "slow", *ELSEWHERE)
 
 
@@ -153,6 +155,15 @@ def coverage(session: nox.Session) -> None:
     session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
     session.run("coverage", "combine", "--keep", "--quiet", *(str(data) for data in COVERAGE.glob("3.*")))
     session.run("coverage", "report")
+
+
+@nox.session(default=False, requires=["build"])
+def bench(session: nox.Session) -> None:
+    """Measure, against peers that are pinned. Arguments go to each script: `nox -s bench -- --quick`."""
+    install_wheel(session, *group("bench"))
+    for script in sorted(ROOT.glob("benchmarks/*.py")):
+        if "__main__" in script.read_text(encoding="utf-8"):
+            session.run("python", str(script), *session.posargs)
 
 
 @nox.session(default=False)
