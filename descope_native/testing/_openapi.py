@@ -1,8 +1,165 @@
-"""What the stand-in says of itself."""
+"""What the stand-in says of itself, in OpenAPI's own terms."""
 
-from typing import Any
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+START: Final = "/v1/auth/oauth/native/start"
+FINISH: Final = "/v1/auth/oauth/native/finish"
+KEYS: Final = "/v2/keys/{projectId}"
+SIGN_IN: Final = "/stand-in/sign-in"
+DESCRIPTION: Final = "/stand-in/openapi.json"
+
+_TEXT: Final[Json] = {"type": "string"}
+_NAME: Final[Json] = {"type": "string", "minLength": 1}
+_FLAG: Final[Json] = {"type": "boolean"}
+_NUMBER: Final[Json] = {"type": "integer"}
+_ANYTHING: Final[Json] = {"type": "object"}
+_TEXTS: Final[Json] = {"type": "array", "items": _TEXT}
 
 
-def openapi() -> dict[str, Any]:
-    """An OpenAPI 3 description of everything the stand-in serves."""
-    return {}
+def _object(properties: Json, *required: str) -> Json:
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+def _whole(*groups: tuple[Json, str]) -> Json:
+    """An object with all of these keys, said as a schema and the keys that have it."""
+    properties = {key: schema for schema, keys in groups for key in keys.split()}
+    return _object(properties, *properties)
+
+
+_TENANT: Final = _whole((_TEXT, "tenantId tenantName"), (_TEXTS, "roleNames permissions"))
+_USER: Final = _whole(
+    (_TEXT, "userId name email phone status picture givenName middleName familyName"),
+    (_TEXT, "recoveryEmail recoveryPhone"),
+    (_FLAG, "verifiedEmail verifiedPhone test TOTP SAML webauthn password editable SCIM OIDC push"),
+    (_FLAG, "verifiedRecoveryEmail verifiedRecoveryPhone"),
+    (_NUMBER, "createdTime modifiedTime consentExpiration"),
+    (_TEXTS, "loginIds roleNames externalIds ssoAppIds permissions"),
+    ({"type": "array", "items": _TENANT}, "userTenants"),
+    ({"type": "object", "additionalProperties": _FLAG}, "OAuth"),
+    (_ANYTHING, "customAttributes"),
+)
+_IDP_RESPONSE: Final = _whole(
+    (_TEXT, "samlResponse samlGeneratedUser samlGeneratedRoles"),
+    (_TEXT, "oidcResponse oidcGeneratedUser oidcGeneratedRoles"),
+    (_TEXTS, "idpGroups"),
+    (_ANYTHING, "idpSAMLAttributes idpOIDCClaims"),
+)
+_SESSION: Final = _whole(
+    (_TEXT, "sessionJwt refreshJwt cookieDomain cookiePath cookieName sessionCookieName sessionCookieDomain"),
+    (_TEXT, "externalToken trustedDeviceJwt tenantSSOID"),
+    (_NUMBER, "cookieMaxAge cookieExpiration sessionExpiration nextRefreshSeconds"),
+    (_FLAG, "firstSeen unsavedSSO"),
+    (_ANYTHING, "claims"),
+    (_USER, "user"),
+    (_IDP_RESPONSE, "idpResponse"),
+)
+_ERROR: Final = _whole((_TEXT, "errorCode errorDescription errorMessage"))
+_STARTED: Final = _whole((_TEXT, "clientId stateId nonce"), (_FLAG, "implicit"))
+_PROOF: Final = _object(
+    {"provider": _TEXT, "stateId": _TEXT, "code": _TEXT, "idToken": _TEXT, "user": _TEXT, "nonce": _TEXT},
+    *("provider", "stateId", "nonce"),
+)
+
+_START_REQUEST: Final = _object({"provider": _NAME, "loginOptions": _ANYTHING, "implicit": _FLAG}, "provider")
+_FINISH_REQUEST: Final = _object(
+    {"provider": _NAME, "stateId": _NAME, "user": _TEXT}, "provider", "stateId"
+) | {
+    "oneOf": [
+        _object({"code": _NAME, "idToken": {"type": "string", "maxLength": 0}}, "code"),
+        _object({"idToken": _NAME, "code": {"type": "string", "maxLength": 0}}, "idToken"),
+    ]
+}
+_SIGN_IN_REQUEST: Final = _object(
+    {
+        "provider": _TEXT,
+        "stateId": _TEXT,
+        "implicit": _FLAG,
+        "user": {"type": "object", "properties": {"email": _NAME, "name": _TEXT}},
+    }
+)
+
+
+def openapi() -> Json:
+    """An OpenAPI 3 description of everything that the stand-in serves."""
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": "A stand-in for Descope's native sign-in",
+            "version": "1",
+            "description": f"What is below /stand-in/ is of the stand-in only. {_ABOUT_ERRORS}",
+        },
+        "components": {
+            "securitySchemes": {
+                "project": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The project id, or project id:auth management key.",
+                }
+            }
+        },
+        "paths": {
+            START: {"post": _operation("start", "Begin a sign-in.", _STARTED, _START_REQUEST, private=True)},
+            FINISH: {
+                "post": _operation(
+                    "finish", "Trade the proof for a session, once.", _SESSION, _FINISH_REQUEST, private=True
+                )
+            },
+            KEYS: {
+                "get": {
+                    **_operation("keys", "The keys that sign the tokens.", _whole((_OBJECTS, "keys"))),
+                    "parameters": [{"name": "projectId", "in": "path", "required": True, "schema": _NAME}],
+                }
+            },
+            SIGN_IN: {"post": _signing_in()},
+            DESCRIPTION: {"get": _operation("openapi", "This description.", _ANYTHING)},
+        },
+    }
+
+
+_OBJECTS: Final[Json] = {"type": "array", "items": _ANYTHING}
+_ABOUT_ERRORS: Final = "Every error that is not a fault on demand has a JSON body with an errorCode."
+_REFUSALS: Final = {
+    "400": "The request is malformed, or the code is spent, expired or wrong.",
+    "401": "The project id or key is wrong.",
+    "404": "There is no such path or project.",
+    "405": "There is no such method.",
+}
+
+
+def _operation(
+    name: str, summary: str, answer: Json, body: Json | None = None, *, private: bool = False
+) -> Json:
+    statuses = ["404", "405", *(["400"] if body else []), *(["401"] if private else [])]
+    operation: Json = {
+        "operationId": name,
+        "summary": summary,
+        "responses": {
+            "200": _response("As wanted.", answer),
+            **{status: _response(_REFUSALS[status], _ERROR) for status in sorted(statuses)},
+        },
+    }
+    if body:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if private:
+        operation["security"] = [{"project": []}]
+    return operation
+
+
+def _signing_in() -> Json:
+    operation = _operation("signIn", "Be the phone: sign in with the provider.", _PROOF, _SIGN_IN_REQUEST)
+    for proof in ("code", "idToken"):
+        operation["responses"]["200"].setdefault("links", {})[f"finishWith_{proof}"] = {
+            "operationId": "finish",
+            "requestBody": {key: f"$response.body#/{key}" for key in ("provider", "stateId", proof)},
+        }
+    return operation
+
+
+def _response(description: str, schema: Json) -> Json:
+    return {
+        "description": description,
+        "headers": {"cf-ray": {"description": "The id of this exchange.", "schema": _TEXT}},
+        "content": {"application/json": {"schema": schema}},
+    }

@@ -1,11 +1,12 @@
 """What goes in and out of the stand-in by hand: proofs, faults, and the record of calls."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
-from descope_native.transports import HttpResponse
+from descope_native.testing._json import parse_object
+from descope_native.transports import HttpRequest, HttpResponse
 
 
 @attrs.frozen(kw_only=True)
@@ -40,37 +41,47 @@ class Proof:
         return {names.get(name, name): value for name, value in self.as_arguments().items()}
 
 
+def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+
+
 @attrs.frozen(kw_only=True)
 class Fault:
     """What goes wrong with one call. Several things may.
 
     Attributes:
-        delay: seconds that pass before the answer, after the request took effect.
-        drop: the connection is closed ``"before"`` the service looked at the request, ``"after"`` it did,
-            or ``"halfway"`` through the answer's body.
-        status: answer this instead, with ``headers`` and ``body``.
-        headers: pairs, or a mapping.
-        body: the bytes of that answer.
-        applied: whether the request takes effect (the code is spent) although no answer of the service's
-            own comes back: true for ``drop="after"`` and false for ``status``, unless given.
-        tokens: ``"cookies"`` leaves the tokens out of this answer's body.
+        delay: seconds before the answer, or the drop, after the request took effect.
+        drop: the connection ends ``"before"`` the service looks at the request, ``"after"`` it did, or
+            ``"halfway"`` through the answer's body.
+        status: answer with this, ``headers`` and ``body`` instead.
+        headers: of that answer; pairs, or a mapping.
+        body: of that answer.
+        applied: whether the request takes effect (a code is spent) although its own answer is not
+            sent: unless given, it does before a ``drop``, and does not for a ``status``.
+        tokens: where this answer has them, ``"body"`` or ``"cookies"`` only.
         fields: merged into the JSON of the answer, to add unknown keys or ill-typed values.
+
+    Raises:
+        ValueError: two of these make no sense together.
     """
 
     delay: float = 0.0
     drop: Literal["before", "after", "halfway"] | None = None
     status: int | None = None
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=lambda given: _pairs(given))
-    body: bytes = attrs.field(default=b"", repr=False)
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
+    body: bytes = b""
     applied: bool | None = None
     tokens: Literal["body", "cookies"] | None = None
-    fields: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    fields: Mapping[str, Any] | None = None
 
     def __attrs_post_init__(self) -> None:
+        own_answer = self.status is None and self.drop in {None, "halfway"}
         if self.status is None and (self.headers or self.body):
-            raise ValueError("headers and body are those of another answer: give its status")
-        if self.applied is not None and self.status is None and self.drop != "after":
-            raise ValueError("applied is a choice only with a status or with drop='after'")
+            raise ValueError("headers and body belong to an answer with a status")
+        if self.applied is not None and (own_answer or self.drop == "before"):
+            raise ValueError("applied is a choice only with a status, or with drop='after'")
+        if not own_answer and (self.tokens or self.fields):
+            raise ValueError("tokens and fields are of the service's own answer, which is not sent")
 
     @property
     def takes_effect(self) -> bool:
@@ -80,19 +91,23 @@ class Fault:
         return self.status is None if self.applied is None else self.applied
 
 
-def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+class DroppedError(ConnectionResetError):
+    """The connection ends here, halfway through this answer if there is one."""
+
+    def __init__(self, answer: HttpResponse | None) -> None:
+        super().__init__("the stand-in dropped the connection")
+        self.answer = answer
 
 
 @attrs.frozen(kw_only=True)
 class Call:
-    """One request as the stand-in saw it, with everything masked that may be a secret.
+    """One request as the stand-in saw it, everything masked that may be secret.
 
     Attributes:
         method: as sent.
         path: as sent, without a query.
         headers: pairs.
-        body: the JSON object with its values masked, but for harmless ones; None if it was none.
+        body: the JSON object that was sent, its values masked; None if it was no such thing.
         status: of the answer; None if the connection was dropped instead.
     """
 
@@ -103,9 +118,34 @@ class Call:
     status: int | None
 
 
-class DroppedError(ConnectionResetError):
-    """The connection ends here, with this much of an answer sent."""
+_MASK: Final = "[masked]"
+_HARMLESS_KEYS: Final = {"provider", "implicit"}
+_HARMLESS_HEADERS: Final = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+    "x-descope-project-id",
+    "x-descope-sdk-name",
+    "x-descope-sdk-python-version",
+    "x-descope-sdk-version",
+}
 
-    def __init__(self, partial: HttpResponse | None = None) -> None:
-        super().__init__("the stand-in dropped the connection")
-        self.partial = partial
+
+def record(request: HttpRequest, status: int | None) -> Call:
+    """The call, masked."""
+    body = parse_object(request.body)
+    return Call(
+        method=request.method,
+        path=request.url.path,
+        headers=tuple(
+            (name, value if name.lower() in _HARMLESS_HEADERS else _MASK)
+            for name, value in request.headers.items()
+        ),
+        body=body and {key: value if key in _HARMLESS_KEYS else _MASK for key, value in body.items()},
+        status=status,
+    )

@@ -7,7 +7,7 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 from yarl import URL
@@ -15,6 +15,7 @@ from yarl import URL
 from descope_native.testing._records import DroppedError
 from descope_native.transports import HttpRequest, HttpResponse
 
+# A name may have addresses that the machine does not: localhost is ::1 too, also where IPv6 is off.
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 Service = Callable[[HttpRequest], Awaitable[HttpResponse]]
@@ -25,19 +26,17 @@ async def serve(service: Service, host: str, port: int) -> AsyncIterator[str]:
     """Serve until the block ends, and give the base URL."""
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
-        body = await request.read()
+        asked = HttpRequest(
+            method=request.method,
+            url=request.url,
+            headers=request.headers,
+            body=await request.read(),
+            timeout=math.inf,
+        )
         try:
-            answer = await service(
-                HttpRequest(
-                    method=request.method,
-                    url=request.url,
-                    headers=request.headers,
-                    body=body,
-                    timeout=math.inf,
-                )
-            )
+            answer = await service(asked)
         except DroppedError as dropped:
-            return await _drop(request, dropped.partial)
+            return await _drop(request, dropped.answer)
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     sockets = await _listen(host, port)
@@ -54,45 +53,36 @@ async def serve(service: Service, host: str, port: int) -> AsyncIterator[str]:
 
 async def _listen(host: str, port: int) -> list[socket.socket]:
     """One port on every address of the host, since a client may try any of them first."""
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    loop = asyncio.get_running_loop()
     sockets: list[socket.socket] = []
     problem: OSError | None = None
-    for family, _, _, _, address in dict.fromkeys(found):
+    for family, *_, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         try:
-            sockets.append(_bind(family, str(address[0]), port))
-        except OSError as error:
-            if error.errno not in _NOT_HERE:
-                for sock in sockets:
-                    sock.close()
-                raise
-            problem = error  # a name may have an IPv6 address on a machine that has none
-        else:
+            sockets.append(socket.create_server((str(address[0]), port), family=family, backlog=1024))
             port = sockets[0].getsockname()[1]
-    if not sockets:
-        raise problem or OSError("the host has no address")
-    return sockets
+        except OSError as error:
+            problem = error
+            if error.errno not in _NOT_HERE:
+                break
+    if sockets and (problem is None or problem.errno in _NOT_HERE):
+        return sockets
+    for sock in sockets:
+        sock.close()
+    raise problem or OSError(errno.EADDRNOTAVAIL, "the host has no address")
 
 
-def _bind(family: int, address: str, port: int) -> socket.socket:
-    return socket.create_server((address, port), family=family, backlog=1024)
-
-
-async def _drop(request: web.BaseRequest, partial: HttpResponse | None) -> web.StreamResponse:
-    """Reset the connection, or close it halfway through an answer."""
-    transport = request.transport
-    if partial is None:
-        response = web.StreamResponse()
-        if transport is not None:
-            sock = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+async def _drop(request: web.BaseRequest, answer: HttpResponse | None) -> web.StreamResponse:
+    """End the connection: halfway through this answer, or with a reset."""
+    transport = cast("asyncio.Transport", request.transport)  # there is one, since the handler still runs
+    response = web.StreamResponse()
+    if answer is None:
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
         return response
-    response = web.StreamResponse(status=partial.status, headers=partial.headers)
-    response.content_length = len(partial.body)
+    response = web.StreamResponse(status=answer.status, headers=answer.headers)
+    response.content_length = len(answer.body)
     await response.prepare(request)
-    await response.write(partial.body[: len(partial.body) // 2])
-    if transport is not None:
-        transport.close()
+    await response.write(answer.body[: len(answer.body) // 2])
+    transport.close()
     return response

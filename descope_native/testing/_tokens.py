@@ -2,16 +2,15 @@
 
 import base64
 import functools
-import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
+from descope_native.testing._json import Json, dump
+
 if TYPE_CHECKING:
     from joserfc.jwk import RSAKey
-
-Json = dict[str, Any]
 
 
 @attrs.frozen
@@ -30,8 +29,7 @@ def make_signer() -> Signer:
         return Signer(_unsecured, [])
     key = _rsa_key()
     header = {"alg": "RS256", "typ": "JWT", "kid": key.kid}
-    public = key.as_dict(private=False)
-    return Signer(lambda claims: jwt.encode(header, claims, key), [dict(public)])
+    return Signer(lambda claims: jwt.encode(header, claims, key), [dict(key.as_dict(private=False))])
 
 
 @functools.cache
@@ -46,6 +44,5 @@ def _unsecured(claims: Json) -> str:
     return ".".join([_part({"alg": "none", "typ": "JWT"}), _part(claims), ""])
 
 
-def _part(value: Mapping[str, Any]) -> str:
-    encoded = json.dumps(value, separators=(",", ":")).encode()
-    return base64.urlsafe_b64encode(encoded).rstrip(b"=").decode()
+def _part(value: Json) -> str:
+    return base64.urlsafe_b64encode(dump(value)).rstrip(b"=").decode()

@@ -1,0 +1,90 @@
+"""Literal JSON in and out, and how the service says no."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from descope_native.transports import HttpResponse
+
+Json = dict[str, Any]
+
+_DESCRIPTIONS: Final = {
+    "E011001": "Request is malformed",
+    "E011002": "Request is missing required arguments",
+    "E011003": "Request is invalid",
+    "E011004": "Request has an invalid argument",
+    "E061301": "Failed to exchange code",
+    "E111119": "Unauthorized",
+}
+
+
+class RefusedError(Exception):
+    """The service says no."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, code, message)
+        self.status, self.code, self.message = status, code, message
+
+    def as_response(self, *headers: tuple[str, str]) -> HttpResponse:
+        """The error JSON."""
+        error = {
+            "errorCode": self.code,
+            "errorDescription": _DESCRIPTIONS[self.code],
+            "errorMessage": self.message,
+        }
+        return json_response(error, *headers, status=self.status)
+
+
+def json_response(answer: Json, *headers: tuple[str, str], status: int = 200) -> HttpResponse:
+    """An answer with a JSON body."""
+    return HttpResponse(status, (("Content-Type", "application/json"), *headers), dump(answer))
+
+
+def dump(value: object) -> bytes:
+    """Compact, as the service sends it."""
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def parse_object(body: bytes | str) -> Json | None:
+    """A JSON object, or None if it is none."""
+    try:
+        value = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are not JSON
+
+
+def read_object(body: bytes) -> Json:
+    """The body of a request."""
+    value = parse_object(body)
+    if value is None:
+        raise RefusedError(400, "E011001", "the body is not a JSON object")
+    return value
+
+
+def optional(body: Json, key: str, kind: type[Any]) -> Any:
+    """The value of a key that may be left out; null is not how."""
+    value = body.get(key)
+    if key in body and not isinstance(value, kind):
+        raise RefusedError(400, "E011001", f"{key} has the wrong type")
+    return value
+
+
+def required(body: Json, key: str) -> str:
+    """A string that may not be left out."""
+    value: str = optional(body, key, str)
+    if not value:
+        raise RefusedError(400, "E011002", f"{key} is missing")
+    return value
+
+
+def merge(into: object, fields: Mapping[str, Any]) -> Json:
+    """The object with these fields set, objects within it merged likewise."""
+    merged: Json = dict(into) if isinstance(into, dict) else {}
+    for key, value in fields.items():
+        merged[key] = merge(merged.get(key), value) if isinstance(value, Mapping) else value
+    return merged

@@ -1,0 +1,110 @@
+"""The people of the stand-in, as the answer's ``user`` object has them."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from descope_native.testing._json import Json, RefusedError, parse_object
+
+_BLANK: Final[Json] = {
+    "loginIds": [],
+    "userId": "",
+    "name": "",
+    "email": "",
+    "phone": "",
+    "verifiedEmail": True,
+    "verifiedPhone": False,
+    "roleNames": [],
+    "userTenants": [],
+    "status": "enabled",
+    "externalIds": [],
+    "picture": "",
+    "test": False,
+    "customAttributes": {},
+    "createdTime": 0,
+    "TOTP": False,
+    "SAML": False,
+    "OAuth": {},
+    "webauthn": False,
+    "password": False,
+    "ssoAppIds": [],
+    "givenName": "",
+    "middleName": "",
+    "familyName": "",
+    "editable": True,
+    "SCIM": False,
+    "OIDC": False,
+    "push": False,
+    "permissions": [],
+    "modifiedTime": 0,
+    "consentExpiration": 0,
+    "recoveryEmail": "",
+    "recoveryPhone": "",
+    "verifiedRecoveryEmail": False,
+    "verifiedRecoveryPhone": False,
+}
+_BLANK_TENANT: Final[Json] = {"tenantId": "", "tenantName": "", "roleNames": [], "permissions": []}
+_APPLE_PARTS: Final = {"firstName": "givenName", "middleName": "middleName", "lastName": "familyName"}
+
+
+def describe(email: str, name: str, user: Mapping[str, Any]) -> Json:
+    """What a provider says of a user. Raises ``ValueError`` where it cannot be said in the answer."""
+    described: Json = {"email": email, "name": name, **json.loads(json.dumps(user))}
+    _check(described, _BLANK, "user")
+    if not described["email"]:
+        raise ValueError("user.email is empty")
+    described["userTenants"] = [
+        _check(tenant, _BLANK_TENANT, "user.userTenants") for tenant in described.get("userTenants", [])
+    ]
+    given, _, family = described["name"].rpartition(" ")
+    return {"givenName": given or family, "familyName": family if given else "", **described}
+
+
+def _check(value: object, blank: Json, where: str) -> Json:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} has the wrong type")  # noqa: TRY004 -- callers tell one kind from bugs
+    for key, usual in blank.items():
+        given = value.get(key, usual)
+        right = type(given) is type(usual)
+        if right and isinstance(given, list) and key != "userTenants":
+            right = all(isinstance(item, str) for item in given)
+        if not right:
+            raise ValueError(f"{where}.{key} has the wrong type")
+    return {**blank, **value}
+
+
+def made_user(described: Json, known: Json | None, *, user_id: str, provider: str, now: int) -> Json:
+    """The user after a sign-in, known already or new."""
+    new = {
+        **_BLANK,
+        "loginIds": [described["email"]],
+        "externalIds": [described["email"]],
+        "userId": user_id,
+        "createdTime": now,
+    }
+    user = {**new, **(known or {}), "modifiedTime": now, **described}
+    return {**user, "OAuth": {**user["OAuth"], provider: True}}
+
+
+# --- Apple tells a user's name once, to the app and not in the id token
+
+
+def without_name(described: Json) -> Json:
+    """What Apple tells the service."""
+    untold = {"name", *_APPLE_PARTS.values()}
+    return {key: value for key, value in described.items() if key not in untold}
+
+
+def told_name(described: Json) -> str:
+    """The JSON text that Apple hands to the app."""
+    told = {part: described[key] for part, key in _APPLE_PARTS.items() if described.get(key)}
+    return json.dumps({"name": told}, ensure_ascii=False)
+
+
+def read_told_name(text: str) -> Json:
+    """What the app passed on of it, under the answer's names."""
+    name = (parse_object(text) or {}).get("name")
+    parts = [name.get(part, "") for part in _APPLE_PARTS] if isinstance(name, dict) else [None]
+    if not all(isinstance(part, str) for part in parts):
+        raise RefusedError(400, "E011004", "user is not the JSON text of a name")
+    return {"name": " ".join(filter(None, parts)), **dict(zip(_APPLE_PARTS.values(), parts, strict=True))}
