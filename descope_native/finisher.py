@@ -72,14 +72,16 @@ class NativeOAuthFinisher:
         except InvalidRequestError as refusal:
             raise refusal.with_traceback(None) from None  # the frames below hold the key
         finally:
-            del auth_management_key
+            del project_id, base_url, auth_management_key  # what is refused may hold a password or key
         self._transport = transport
         self._timeout = _checked(timeout)
         self._retry = retry
         self._strict = strict
 
     def __repr__(self) -> str:
-        return f"<NativeOAuthFinisher {self._endpoint.url.origin()}>"
+        # Where arguments were refused there is no endpoint, but a traceback that shows locals shows this.
+        endpoint = getattr(self, "_endpoint", None)
+        return f"<NativeOAuthFinisher {endpoint.url.origin() if endpoint else 'without an endpoint'}>"
 
     @classmethod
     def open(
@@ -109,7 +111,7 @@ class NativeOAuthFinisher:
                 allow_http=allow_http,
             )
         finally:
-            del auth_management_key
+            del project_id, base_url, auth_management_key
         return finisher._opened()
 
     @asynccontextmanager

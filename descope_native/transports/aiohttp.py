@@ -234,9 +234,8 @@ class AiohttpTransport:
                 progress.answer = answer
             left = self._max_body
             while not response.content.at_eof():
-                chunk = await response.content.readany()
-                chunks.append(chunk)
-                left -= len(chunk)
+                chunks.append(await response.content.readany())
+                left -= len(chunks[-1])
                 if left < 0:
                     problem = f"the answer's body is larger than {self._max_body} bytes"
                     return progress.answer or UnexpectedResponse(answer.status, problem)
