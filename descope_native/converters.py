@@ -12,7 +12,8 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from operator import contains, eq
+from itertools import takewhile
+from operator import eq
 from types import GenericAlias, NoneType
 from typing import Any, Final, TypeVar, cast
 
@@ -112,6 +113,11 @@ def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str 
 
 # How each type is let in. A hook is given what json.loads made of the value.
 
+_STRING: Final = frozenset({str})
+_STRING_OR_NULL: Final = frozenset({str, NoneType})
+_BOOLEAN: Final = frozenset({bool})
+_NOTHING_FREE_FORM: Final[FrozenDict[Json]] = FrozenDict()
+
 
 def _structure_string(value: Any, _: Any) -> str | None:
     if value is not None and type(value) is not str:
@@ -148,9 +154,9 @@ def _structure_integer(value: Any, _: Any) -> int:
 def _structure_strings(value: Any, _: Any) -> tuple[str, ...]:
     if type(value) is not list:
         raise _misfit("array", value)
-    for index, item in enumerate(value):
-        if type(item) is not str:
-            raise _misfit("string", item, path=f"[{index}]")
+    if not _STRING.issuperset(map(type, value)):
+        index = next(index for index, item in enumerate(value) if type(item) is not str)
+        raise _misfit("string", value[index], path=f"[{index}]")
     return tuple(value)
 
 
@@ -159,15 +165,14 @@ def _structure_flags(value: Any, _: Any) -> FrozenDict[bool]:
         return FrozenDict()
     if type(value) is not dict:
         raise _misfit("object", value)
-    for flag in value.values():
-        if type(flag) is not bool:
-            raise _misfit("boolean", flag, path="*")
+    if not _BOOLEAN.issuperset(map(type, value.values())):
+        raise _misfit("boolean", next(flag for flag in value.values() if type(flag) is not bool), path="*")
     return FrozenDict(value)
 
 
 def _structure_object(value: Any, _: Any) -> FrozenDict[Json]:
-    if value is None:
-        return FrozenDict()
+    if value is None or value == {}:
+        return _NOTHING_FREE_FORM
     if type(value) is not dict:
         raise _misfit("object", value)
     frozen: FrozenDict[Json] = _freeze(value, _MAX_DEPTH)
@@ -217,24 +222,23 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
     ObjectOrFalse: _structure_object_or_false,
 }
 
-# What the straight path lets in at a glance; all else takes the careful one. Where a field may be
-# None because it is absent, a null that was sent is looked for separately.
-_AT_A_GLANCE: Final[Mapping[Any, frozenset[type]]] = {
-    str | None: frozenset({str, NoneType}),
-    Token: frozenset({str}),
-    _OPTIONAL_TOKEN: frozenset({str, NoneType}),
-    bool: frozenset({bool}),
-    bool | None: frozenset({bool, NoneType}),
-    int | None: frozenset({int, NoneType}),
-}
-_ANYTHING: Final = frozenset({str, bool, int, float, list, dict, tuple, FrozenDict, NoneType})
+_TOKENS: Final = frozenset({Token, _OPTIONAL_TOKEN})
+_TEXTS: Final = _TOKENS | {str | None}
 
 
-_NO_EXTRA: Final[FrozenDict[Json]] = FrozenDict()
+def _unfrozen(cls: type[Model]) -> Callable[..., Any]:
+    """The same class while it is being filled; an instance is told its real class once that is done.
+
+    The `__init__` of a frozen class has to go around the `__setattr__` that forbids setting, by one
+    call for each field, which makes it four times as dear.
+    """
+    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return attrs.define(eq=False, repr=False)(type(cls.__name__, (cls,), members))
 
 
 def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -- its parts share the tables at its head
-    """A hook that checks all fields of a class in one sweep, and looks closer only where it must.
+    """A hook that checks all texts and all flags of a class in one sweep each, and looks closer only
+    where it must.
 
     cattrs' own generated hook calls one function per field, or, left without them, coerces. An
     answer has seventy fields, so this is where its cost is decided.
@@ -244,41 +248,41 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
         key: None if field.default is attrs.NOTHING else field.default for key, field in fields.items()
     }
     hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
-    at_a_glance = tuple(_AT_A_GLANCE.get(field.type, _ANYTHING) for field in fields.values())
-    strings = [key for key, field in fields.items() if field.type in (str | None, _OPTIONAL_TOKEN)]
-    tokens = [key for key, field in fields.items() if field.type in (Token, _OPTIONAL_TOKEN)]
-    never_null = [key for key, field in fields.items() if field.type in (int | None, bool | None)]
-    nested = [(key, hooks[key]) for key, field in fields.items() if field.type not in _AT_A_GLANCE]
+    types = [field.type for field in fields.values()]
+    texts = len(list(takewhile(_TEXTS.__contains__, types)))
+    flags = texts + len(list(takewhile(partial(eq, bool), types[texts:])))
+    others = [(index, key, hooks[key]) for index, key in enumerate(fields) if index >= flags]
+    tokens = [(index, wanted == Token) for index, wanted in enumerate(types) if wanted in _TOKENS]
+    unfrozen = _unfrozen(cls)
 
-    create = cast("Callable[..., Model]", cls)
-
-    def structure(obj: Any, _: Any) -> Model:  # noqa: C901, PLR0912 -- a straight path, made fast
+    def structure(obj: Any, _: Any) -> Model:  # noqa: C901 -- a straight path, made fast
         if type(obj) is not dict:
             raise _misfit("object", obj)
-        values = {**defaults, **obj}
-        if len(values) > len(defaults):
-            unknown = {key: values.pop(key) for key in obj if key not in defaults}
-        else:
-            unknown = None
-        if not all(map(contains, at_a_glance, map(type, values.values()))):
+        values = [*{**defaults, **obj}.values()]  # in the order of the fields; what nobody knows is last
+        strings = values[:texts]
+        if not _STRING_OR_NULL.issuperset(map(type, strings)):
             return structure_carefully(obj)
-        for key in never_null:
-            if values[key] is None and key in obj:
-                return structure_carefully(obj)
+        if texts < flags and not _BOOLEAN.issuperset(map(type, values[texts:flags])):
+            return structure_carefully(obj)
+        extra = _NOTHING_FREE_FORM
         try:
-            for key, hook in nested:
+            for index, key, hook in others:
                 if key in obj:
-                    values[key] = hook(values[key], None)
-            extra = _structure_object(unknown, None) if unknown else _NO_EXTRA
+                    values[index] = hook(values[index], None)
+            if len(values) > len(defaults):
+                del values[len(defaults) :]
+                extra = _structure_object({key: obj[key] for key in obj if key not in defaults}, None)
         except _Misfit:
             return structure_carefully(obj)
-        for key in strings:
-            if values[key] == "":
-                values[key] = None
-        for key in tokens:
-            if values[key] is not None and not is_token(values[key]):
+        if "" in strings:
+            values[:texts] = [text or None for text in strings]
+        for index, required in tokens:
+            token = values[index]
+            if not is_token(token) if token else required:
                 return structure_carefully(obj)
-        return create(*values.values(), extra)
+        instance: Model = unfrozen(*values, extra)
+        instance.__class__ = cls
+        return instance
 
     def structure_carefully(obj: dict[str, Any]) -> Model:
         values = dict(defaults)
@@ -297,7 +301,7 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
         for key, field in fields.items():
             if field.default is attrs.NOTHING and values[key] is None:
                 raise _Misfit(attrs.NOTHING, *drift, Drift(key, "token", "nothing usable"))
-        instance = create(*values.values(), FrozenDict(extra))
+        instance: Model = cast("Any", cls)(*values.values(), FrozenDict(extra))
         if drift:
             raise _Misfit(instance, *drift)
         return instance

@@ -160,8 +160,9 @@ def _instant(seconds: int | None) -> datetime | None:
         return None
 
 
-# The classes below are what an answer becomes. Their fields stand in the order in which the
-# converter passes them, by position: by keyword costs twice as much. Write keywords yourself.
+# The classes below are what an answer becomes. The converter passes their fields by position, since by
+# keyword costs twice as much, and checks each row of strings and of flags at once: so these come
+# first. Write keywords yourself.
 # Personal data and secrets are left out of every repr, so that a logged result gives nobody away.
 
 
@@ -183,42 +184,42 @@ class User:
     Times are unix seconds; 0 means unset, and the ``datetime`` property beside it is None then.
     """
 
-    login_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
     user_id: str | None = None
     name: str | None = attrs.field(default=None, repr=False)
-    email: str | None = attrs.field(default=None, repr=False)
-    phone: str | None = attrs.field(default=None, repr=False)
-    verified_email: bool = False
-    verified_phone: bool = False
-    role_names: tuple[str, ...] = ()
-    user_tenants: tuple[UserTenant, ...] = ()
-    status: str | None = None
-    """``enabled``, ``disabled``, ``invited``, …: an open set."""
-    external_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
-    picture: str | None = attrs.field(default=None, repr=False)
-    """Need not be a URL."""
-    test: bool = False
-    custom_attributes: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
-    created_time: int | None = None
-    totp: bool = attrs.field(default=False, repr=False)
-    saml: bool = attrs.field(default=False, repr=False)
-    oauth: Mapping[str, bool] = attrs.field(default=_NO_FLAGS, repr=False)
-    """Which OAuth providers the user has signed in with."""
-    webauthn: bool = attrs.field(default=False, repr=False)
-    password: bool = attrs.field(default=False, repr=False)
-    sso_app_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
     given_name: str | None = attrs.field(default=None, repr=False)
     middle_name: str | None = attrs.field(default=None, repr=False)
     family_name: str | None = attrs.field(default=None, repr=False)
-    editable: bool = attrs.field(default=False, repr=False)
+    email: str | None = attrs.field(default=None, repr=False)
+    phone: str | None = attrs.field(default=None, repr=False)
     recovery_email: str | None = attrs.field(default=None, repr=False)
     recovery_phone: str | None = attrs.field(default=None, repr=False)
+    picture: str | None = attrs.field(default=None, repr=False)
+    """Need not be a URL."""
+    status: str | None = None
+    """``enabled``, ``disabled``, ``invited``, …: an open set."""
+    verified_email: bool = False
+    verified_phone: bool = False
     verified_recovery_email: bool = attrs.field(default=False, repr=False)
     verified_recovery_phone: bool = attrs.field(default=False, repr=False)
-    scim: bool = attrs.field(default=False, repr=False)
-    oidc: bool = attrs.field(default=False, repr=False)
+    test: bool = False
+    editable: bool = attrs.field(default=False, repr=False)
+    password: bool = attrs.field(default=False, repr=False)
+    webauthn: bool = attrs.field(default=False, repr=False)
+    totp: bool = attrs.field(default=False, repr=False)
     push: bool = attrs.field(default=False, repr=False)
+    saml: bool = attrs.field(default=False, repr=False)
+    oidc: bool = attrs.field(default=False, repr=False)
+    scim: bool = attrs.field(default=False, repr=False)
+    login_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
+    external_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
+    role_names: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
+    user_tenants: tuple[UserTenant, ...] = ()
+    sso_app_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
+    oauth: Mapping[str, bool] = attrs.field(default=_NO_FLAGS, repr=False)
+    """Which OAuth providers the user has signed in with."""
+    custom_attributes: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    created_time: int | None = None
     modified_time: int | None = attrs.field(default=None, repr=False)
     consent_expiration: int | None = attrs.field(default=None, repr=False)
     extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
@@ -295,21 +296,21 @@ class FinishResult:
     refresh_jwt: Token | None = attrs.field(default=None, repr=False)
     cookie_domain: str | None = None
     cookie_path: str | None = None
-    cookie_max_age: int | None = None
-    cookie_expiration: int | None = None
-    user: User | None = None
-    first_seen: bool | None = None
-    idp_response: IdpResponse | None = None
-    session_expiration: int | None = None
-    next_refresh_seconds: int | None = None
     cookie_name: str | None = None
     session_cookie_name: str | None = None
     session_cookie_domain: str | None = None
     external_token: str | None = attrs.field(default=None, repr=False)
     trusted_device_jwt: Token | None = attrs.field(default=None, repr=False)
     tenant_sso_id: str | None = None
-    claims: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
     unsaved_sso: bool = False
+    user: User | None = None
+    idp_response: IdpResponse | None = None
+    first_seen: bool | None = None
+    cookie_max_age: int | None = None
+    cookie_expiration: int | None = None
+    session_expiration: int | None = None
+    next_refresh_seconds: int | None = None
+    claims: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
     extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
     drift: tuple[Drift, ...] = attrs.field(default=(), eq=False)
 
