@@ -50,7 +50,6 @@ _REFRESH_COOKIE: Final = "DSR"
 _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 _JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII)
-_UNPRINTABLE: Final = re.compile(r"[^\x20-\x7e\xa0-\uffff]+")
 _MAX_TEXT: Final = 300
 _MAX_RETRY_AFTER: Final = 3600
 _BLACKED_OUT: Final = "[redacted]"
@@ -169,7 +168,7 @@ def read_response(
     # What was read is handed over by return value: this frame is in tracebacks, and the answer's
     # tokens must not be among its locals.
     if not 200 <= response.status < 300:
-        raise _error(response, _black_out_with(_secrets(request, endpoint)))
+        raise _error(response, endpoint.url, _black_out_with(_secrets(request, endpoint)))
     result = _read_session(response)
     if isinstance(result, FinishResult) and not (strict and result.drift):
         return result
@@ -260,7 +259,7 @@ def _is_expired(attributes: list[str], now: float) -> bool:
 # --- the answer that is no session
 
 
-def _error(response: HttpResponse, black_out: Callable[[str], str]) -> ResponseError:
+def _error(response: HttpResponse, url: URL, black_out: Callable[[str], str]) -> ResponseError:
     status = response.status
     trace_id = _trace_id(response, black_out)
     if status in {408, 499} or 500 <= status < 600:
@@ -271,7 +270,7 @@ def _error(response: HttpResponse, black_out: Callable[[str], str]) -> ResponseE
     if 400 <= status < 500:
         return RejectedError(status, trace_id, *_error_texts(response, black_out))
     if 300 <= status < 400:
-        origin = black_out(_origin(response.header("Location")))
+        origin = black_out(_origin(response.header("Location"), url))
         return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
     return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)
 
@@ -296,7 +295,8 @@ def _error_texts(
 def _text(value: object, black_out: Callable[[str], str]) -> str | None:
     if not isinstance(value, str):
         return None
-    return black_out(_UNPRINTABLE.sub(" ", value).strip())[:_MAX_TEXT] or None
+    printable = "".join(char if char.isprintable() else " " for char in value[: 8 * _MAX_TEXT])
+    return black_out(printable.strip())[:_MAX_TEXT] or None
 
 
 def _trace_id(response: HttpResponse, black_out: Callable[[str], str]) -> str | None:
@@ -306,11 +306,13 @@ def _trace_id(response: HttpResponse, black_out: Callable[[str], str]) -> str | 
     return None
 
 
-def _origin(location: str | None) -> str:
+def _origin(location: str | None, url: URL) -> str:
+    if not location:
+        return "nowhere"
     try:
-        return str(URL((location or "")[:2048]).origin())
+        return str(url.join(URL(location[:2048])).origin())
     except ValueError:
-        return "its own origin" if location else "nowhere"
+        return "no web address"
 
 
 def parse_retry_after(values: list[str], now: float) -> float | None:
@@ -333,7 +335,7 @@ def parse_retry_after(values: list[str], now: float) -> float | None:
 
 _IMF_FIXDATE: Final = re.compile(
     r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} "
-    r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d{2}:\d{2}:\d{2} GMT",
+    r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9]\d{3} \d{2}:\d{2}:\d{2} GMT",
     re.ASCII,
 )
 
@@ -375,7 +377,6 @@ def _black_out_with(secrets: list[str]) -> Callable[[str], str]:
         return any(window in secret for secret in secrets for window in windows)
 
     def black_out(text: str) -> str:
-        text = text[: 8 * _MAX_TEXT]
         text = quoted.sub(_BLACKED_OUT, text)
         text = _JWT.sub(_BLACKED_OUT, text)
         return _WORD.sub(lambda word: _BLACKED_OUT if is_secret(word[0]) else word[0], text)

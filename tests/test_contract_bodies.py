@@ -1,0 +1,177 @@
+"""A 200 whose body is no session, over both transports: rows 13 and 14 of the failure table."""
+
+import gzip
+import json
+import zlib
+from typing import Any
+
+import pytest
+from support import DOCUMENTED_ANSWER, Answer, Answering, session
+
+from descope_native import Drift, Outcome, UnexpectedResponse
+
+SESSION = session().body
+
+
+async def unexpected(answering: Answering, *answers: Answer) -> list[UnexpectedResponse]:
+    """The errors that these answers become, each after exactly one request."""
+    errors = []
+    async with answering(*answers) as service:
+        for _ in answers:
+            with pytest.raises(UnexpectedResponse) as caught:
+                await service.finish()
+            assert caught.value.status == 200
+            assert caught.value.outcome is Outcome.UNKNOWN
+            assert not caught.value.safe_to_retry
+            errors.append(caught.value)
+    assert len(service.received) == len(answers)
+    return errors
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        b"\x00",
+        b"OK",
+        b"<!doctype html><title>Sign in to the hotel's network</title>",
+        b"{'sessionJwt': 's'}",
+        b"{sessionJwt: 1}",
+        SESSION + b"x",
+        SESSION + SESSION,
+        SESSION[:-1] + b",}",
+        b'{"sessionJwt": "s", "x": NaN}',
+        b'{"sessionJwt": "s", "x": Infinity}',
+        b'{"sessionJwt": "s", "x": -Infinity}',
+        b'{"sessionJwt": "s", "x": 01}',
+        b'{"sessionJwt": "s", "x": "\x01"}',
+        b"\xef\xbb\xbf" + SESSION,
+        SESSION.decode().encode("utf-16"),
+        SESSION.decode().encode("utf-16-le"),
+        SESSION.decode().encode("utf-32"),
+        b'{"sessionJwt": "s", "x": "\xe9"}',
+        b'{"sessionJwt": "s", "x": "\xed\xa0\x80"}',
+        b'{"sessionJwt": "s", "x": "\xc0\xaf"}',
+        gzip.compress(SESSION),
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"sessionJwt": "s", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+async def test_a_body_that_is_not_json_is_unexpected(answering: Answering, body: bytes) -> None:
+    """Neither NaN nor a BOM nor UTF-16 is JSON, though `json.loads` takes them, and half of one is none."""
+    (error,) = await unexpected(answering, Answer(body=body))
+    assert str(error) == "the answer is not JSON [status 200, outcome unknown]"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"null", b"true", b"0", b'""', b'"abc"', b'[{"sessionJwt": "s"}]'])
+async def test_json_that_is_no_object_is_unexpected(answering: Answering, body: bytes) -> None:
+    """An empty array is not an empty success."""
+    (error,) = await unexpected(answering, Answer(body=body))
+    assert str(error) == "the answer is not a JSON object [status 200, outcome unknown]"
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"user": {"email": "ada@example.com"}}', b'{"errorCode": "E061301"}']
+)
+async def test_an_object_without_a_session_is_unexpected(answering: Answering, body: bytes) -> None:
+    """Whatever else it holds, and none of that is quoted."""
+    (error,) = await unexpected(answering, Answer(body=body))
+    assert "no session in body or cookies" in str(error)
+    assert "ada" not in str(error)
+    assert "E061301" not in str(error)
+
+
+async def test_no_cut_of_the_documented_answer_is_a_result(answering: Answering) -> None:
+    """Half an answer is none, wherever it breaks off."""
+    cuts = range(0, len(DOCUMENTED_ANSWER.rstrip()) - 1, 41)
+    errors = await unexpected(answering, *(Answer(body=DOCUMENTED_ANSWER[:cut]) for cut in cuts))
+    assert {str(error) for error in errors} == {"the answer is not JSON [status 200, outcome unknown]"}
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(SESSION)),
+        ("x-gzip", gzip.compress(SESSION)),
+        ("deflate", zlib.compress(SESSION)),
+        ("br", b"\x0b\x02\x80{}\x03"),
+        ("gzip", SESSION),
+        ("identity, gzip", gzip.compress(SESSION)),
+        ("made-up", SESSION),
+    ],
+)
+async def test_a_content_coding_that_nobody_asked_for_is_unexpected(
+    answering: Answering, coding: str, body: bytes
+) -> None:
+    """Nothing is decompressed, so nothing can grow."""
+    (error,) = await unexpected(answering, Answer(200, [("Content-Encoding", coding)], body))
+    assert "Content-Encoding" in str(error)
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", "", " identity "])
+async def test_identity_is_no_coding(answering: Answering, coding: str) -> None:
+    """Some servers say that they did nothing."""
+    async with answering(Answer(200, [("Content-Encoding", coding)], SESSION), strict=True) as service:
+        assert (await service.finish()).session_jwt == "s.e.s"
+
+
+@pytest.mark.parametrize("kind", ["application/json; charset=latin-1", "text/html", "nonsense", ""])
+async def test_the_content_type_is_not_asked(answering: Answering, kind: str) -> None:
+    """What is JSON is JSON, and that in UTF-8, whatever a proxy calls it."""
+    body = '{"sessionJwt": "s", "user": {"name": "Zoë"}}'.encode()
+    async with answering(Answer(200, [("Content-Type", kind)], body), strict=True) as service:
+        assert (await service.finish()).user.name == "Zoë"
+
+
+def nested(depth: int) -> Any:
+    value: Any = {}
+    for level in range(depth - 1):
+        value = [value] if (depth - level) % 2 else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("build", "path"),
+    [
+        (lambda value: {"claims": value}, "claims"),
+        (lambda value: {"user": {"customAttributes": value}}, "user.customAttributes"),
+        (lambda value: {"idpResponse": {"idpOIDCClaims": value}}, "idpResponse.idpOIDCClaims"),
+        (lambda value: {"idpResponse": {"idpSAMLAttributes": value}}, "idpResponse.idpSAMLAttributes"),
+    ],
+    ids=["claims", "attributes", "OIDC", "SAML"],
+)
+async def test_free_form_json_nests_a_hundred_deep(answering: Answering, build: Any, path: str) -> None:
+    """Deeper than that is drift, long before Python's stack is in danger; the session is kept."""
+    fits, does_not = session(build(nested(100))), session(build(nested(101)))
+    async with answering(fits, does_not) as service:
+        assert not (await service.finish()).drift
+        assert (await service.finish()).drift == (Drift(path, "nesting of 100 at most", "more"),)
+
+
+async def test_an_unknown_key_may_be_too_deep_as_well(answering: Answering) -> None:
+    """It is dropped, said so, and not named: its name may be data."""
+    async with answering(session(new=nested(150))) as service:
+        result = await service.finish()
+    assert result.drift == (Drift("*", "nesting of 100 at most", "more"),)
+    assert result.extra == {}
+
+
+async def test_a_number_beyond_all_bounds_does_no_harm(answering: Answering) -> None:
+    """A time may be any integer that Python reads; one it refuses to read is no JSON to us."""
+    big = {"sessionJwt": "s", "cookieExpiration": 10**400}
+    async with answering(Answer(body=json.dumps(big).encode())) as service:
+        result = await service.finish()
+    assert result.cookie_expiration == 10**400
+    assert result.cookie_expires_at is None
+    await unexpected(answering, Answer(body=b'{"sessionJwt": "s", "x": ' + b"9" * 5000 + b"}"))
+
+
+async def test_an_empty_object_among_many_is_an_object(answering: Answering) -> None:
+    """Empty objects at each level are objects, not none."""
+    async with answering(session(user={}, idpResponse={}), strict=True) as service:
+        result = await service.finish()
+    assert result.user is not None
+    assert result.idp_response is not None
