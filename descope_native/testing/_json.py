@@ -1,8 +1,7 @@
 """Literal JSON in and out, and how the service says no."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from descope_native.transports import HttpResponse
 
@@ -48,10 +47,14 @@ def dump(value: object) -> bytes:
 def parse_object(body: bytes | str) -> Json | None:
     """A JSON object, or None if it is none."""
     try:
-        value = json.loads(body, parse_constant=_no_constant)
+        return as_object(json.loads(body, parse_constant=_no_constant))
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
+
+
+def as_object(value: Any) -> Json | None:
+    """The value if it is a JSON object."""
+    return cast("Json", value) if isinstance(value, dict) else None
 
 
 def _no_constant(name: str) -> None:
@@ -82,9 +85,10 @@ def required(body: Json, key: str) -> str:
     return value
 
 
-def merge(into: object, fields: Mapping[str, Any]) -> Json:
+def merge(into: Json | None, fields: Json) -> Json:
     """The object with these fields set, objects within it merged likewise."""
-    merged: Json = dict(into) if isinstance(into, dict) else {}
+    merged = {**(into or {}), **fields}
     for key, value in fields.items():
-        merged[key] = merge(merged.get(key), value) if isinstance(value, Mapping) else value
+        if inner := as_object(value):
+            merged[key] = merge(as_object((into or {}).get(key)), inner)
     return merged

@@ -1,11 +1,11 @@
 """What goes in and out of the stand-in by hand: proofs, faults, and the record of calls."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import attrs
 
-from descope_native.testing._json import parse_object
+from descope_native.testing._json import Json, parse_object
 from descope_native.transports import HttpRequest, HttpResponse
 
 
@@ -41,8 +41,13 @@ class Proof:
         return {names.get(name, name): value for name, value in self.as_arguments().items()}
 
 
-def _pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple(headers.items() if isinstance(headers, Mapping) else headers)
+Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+
+def _pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
+    if isinstance(headers, Mapping):
+        return tuple(cast("Mapping[str, str]", headers).items())
+    return tuple(headers)
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +77,7 @@ class Fault:
     body: bytes = b""
     applied: bool | None = None
     tokens: Literal["body", "cookies"] | None = None
-    fields: Mapping[str, Any] | None = None
+    fields: Json | None = None
 
     def __attrs_post_init__(self) -> None:
         own_answer = self.status is None and self.drop in {None, "halfway"}

@@ -5,7 +5,7 @@ import errno
 import math
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
@@ -22,7 +22,7 @@ Service = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 @asynccontextmanager
-async def serve(service: Service, host: str, port: int) -> AsyncIterator[str]:
+async def serve(service: Service, host: str, port: int) -> AsyncGenerator[str, None]:
     """Serve until the block ends, and give the base URL."""
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:

@@ -296,7 +296,7 @@ class FakeDescope:
         self._users[user["email"]] = user
         session = self._token("DS", user, now, self._session_lifetime)
         refresh = self._token("DSR", user, now, self._refresh_lifetime)
-        answer = {
+        answer: Json = {
             "sessionJwt": "" if in_cookies else session,
             "refreshJwt": "" if in_cookies else refresh,
             "cookieDomain": self._cookie_domain,
@@ -412,7 +412,7 @@ class _State:
     implicit: bool
     nonce: str
     expires: float
-    described: Json = attrs.field(factory=dict)
+    described: Json = attrs.field(factory=dict[str, Any])
     code: str | None = None
     id_token: str | None = None
 

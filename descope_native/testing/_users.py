@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from descope_native.testing._json import Json, RefusedError, parse_object
+from descope_native.testing._json import Json, RefusedError, as_object, parse_object
 
 _BLANK: Final[Json] = {
     "loginIds": [],
@@ -44,6 +44,7 @@ _BLANK: Final[Json] = {
     "verifiedRecoveryPhone": False,
 }
 _BLANK_TENANT: Final[Json] = {"tenantId": "", "tenantName": "", "roleNames": [], "permissions": []}
+_TEXTS: Final = {"loginIds", "roleNames", "externalIds", "ssoAppIds", "permissions"}
 _APPLE_PARTS: Final = {"firstName": "givenName", "middleName": "middleName", "lastName": "familyName"}
 
 
@@ -53,24 +54,28 @@ def describe(email: str, name: str, user: Mapping[str, Any]) -> Json:
     _check(described, _BLANK, "user")
     if not described["email"]:
         raise ValueError("user.email is empty")
-    described["userTenants"] = [
-        _check(tenant, _BLANK_TENANT, "user.userTenants") for tenant in described.get("userTenants", [])
-    ]
+    described["userTenants"] = [_tenant(tenant) for tenant in described.get("userTenants", [])]
     given, _, family = described["name"].rpartition(" ")
     return {"givenName": given or family, "familyName": family if given else "", **described}
 
 
-def _check(value: object, blank: Json, where: str) -> Json:
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} has the wrong type")  # noqa: TRY004 -- callers tell one kind from bugs
+def _tenant(described: Any) -> Json:
+    _check(described, _BLANK_TENANT, "user.userTenants")
+    return {**_BLANK_TENANT, **described}
+
+
+def _check(value: Any, blank: Json, where: str) -> None:
+    described = as_object(value)
+    if described is None:
+        raise ValueError(f"{where} holds something else than objects")
+    given = {**blank, **described}
     for key, usual in blank.items():
-        given = value.get(key, usual)
-        right = type(given) is type(usual)
-        if right and isinstance(given, list) and key != "userTenants":
-            right = all(isinstance(item, str) for item in given)
-        if not right:
+        if type(given[key]) is not type(usual) or (key in _TEXTS and not _are_texts(given[key])):
             raise ValueError(f"{where}.{key} has the wrong type")
-    return {**blank, **value}
+
+
+def _are_texts(items: list[Any]) -> bool:
+    return all(isinstance(item, str) for item in items)
 
 
 def made_user(described: Json, known: Json | None, *, user_id: str, provider: str, now: int) -> Json:
@@ -82,7 +87,7 @@ def made_user(described: Json, known: Json | None, *, user_id: str, provider: st
         "userId": user_id,
         "createdTime": now,
     }
-    user = {**new, **(known or {}), "modifiedTime": now, **described}
+    user: Json = {**new, **(known or {}), "modifiedTime": now, **described}
     return {**user, "OAuth": {**user["OAuth"], provider: True}}
 
 
@@ -103,8 +108,8 @@ def told_name(described: Json) -> str:
 
 def read_told_name(text: str) -> Json:
     """What the app passed on of it, under the answer's names."""
-    name = (parse_object(text) or {}).get("name")
-    parts = [name.get(part, "") for part in _APPLE_PARTS] if isinstance(name, dict) else [None]
-    if not all(isinstance(part, str) for part in parts):
+    told = as_object((parse_object(text) or {}).get("name"))
+    parts = {key: (told or {}).get(part, "") for part, key in _APPLE_PARTS.items()}
+    if told is None or not _are_texts([*parts.values()]):
         raise RefusedError(400, "E011004", "user is not the JSON text of a name")
-    return {"name": " ".join(filter(None, parts)), **dict(zip(_APPLE_PARTS.values(), parts, strict=True))}
+    return {"name": " ".join(filter(None, parts.values())), **parts}
