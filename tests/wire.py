@@ -8,6 +8,9 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
+from descope_native import HttpRequest, HttpResponse, Transport
+from descope_native.errors import Phase
+
 TOKEN = "eyJhbGciOiJub25l.eyJzdWIiOiJVMSJ9aaaa.c2lnbmF0dXJl"
 SESSION = json.dumps({"sessionJwt": TOKEN}).encode()
 
@@ -112,16 +115,13 @@ async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncI
         async with server.changed:
             server.records.append(record)
             server.changed.notify_all()
-        try:
-            with suppress(ConnectionError, ssl.SSLError):
-                await script(Peer(reader, writer, record))
-        except asyncio.CancelledError:
-            writer.transport.abort()
-        finally:
+        # Being cancelled is how it ends; asyncio's streams would report it as a fault of the server's.
+        with suppress(ConnectionError, ssl.SSLError, asyncio.CancelledError):
+            await script(Peer(reader, writer, record))
             writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-            server.tasks.discard(task)
+            await writer.wait_closed()
+        writer.transport.abort()
+        server.tasks.discard(task)
 
     listener = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     server.port = listener.sockets[0].getsockname()[1]
@@ -165,3 +165,21 @@ async def relay(port: int, context: ssl.SSLContext | None = None) -> AsyncIterat
 
     async with serve(script, context) as server:
         yield server
+
+
+class Watched:
+    """Passes requests on to a transport, and can tell how far they have got."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.requests: list[HttpRequest] = []
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        self.requests.append(request)
+        return await self._transport.send(request)
+
+    async def reached(self, phase: Phase, calls: int = 1) -> None:
+        """Until so many calls have begun and the last of them is in this phase."""
+        async with asyncio.timeout(10):
+            while len(self.requests) < calls or self.requests[-1].progress.phase != phase:  # noqa: ASYNC110 -- a progress has no event
+                await asyncio.sleep(0)
