@@ -172,7 +172,5 @@ def docs(session: nox.Session) -> None:
     session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("docs"))
     session.chdir(session.create_tmp())  # or pdoc would wonder whether the tree was meant
     pages = ("", ".converters", ".cookies", ".testing", ".transports", ".transports.aiohttp")
-    target = str(ROOT / "build" / "api")
-    session.run(
-        "pdoc", "--docformat", "google", "--output-directory", target, *(NAME + page for page in pages)
-    )
+    target = ("--output-directory", str(ROOT / "build" / "api"))
+    session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
