@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -57,6 +58,7 @@ class _Parser(argparse.ArgumentParser):
     """One clear line for bad input, which does not repeat what was typed: it may be a secret."""
 
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message, flags=re.DOTALL)
         self.exit(_BAD_INPUT, f"{self.prog}: {message}\n")
 
 
@@ -155,19 +157,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return _BAD_INPUT
     try:
-        code: int = asyncio.run(options.run(options))
+        code: int = options.run(options)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 -- or the interpreter complains at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         return 0
     return code
 
 
 # --- demo
 
+_DEMO_USER: Final = {
+    "roleNames": ["admin"],
+    "userTenants": [
+        {"tenantId": "T1", "tenantName": "Analytical Engines", "roleNames": ["admin"], "permissions": []},
+        {"tenantId": "T2", "tenantName": "Difference & Sons", "roleNames": [], "permissions": []},
+    ],
+}
 
-async def _demo(_: argparse.Namespace) -> int:
+
+def _demo(_: argparse.Namespace) -> int:
+    return asyncio.run(_tell_the_story())
+
+
+async def _tell_the_story() -> int:
     from descope_native.testing import FakeDescope  # noqa: PLC0415 -- only here, and it is not small
 
     bold, dim = _style("1"), _style("2")
@@ -178,7 +192,7 @@ async def _demo(_: argparse.Namespace) -> int:
     ):
         print(bold("A native Google sign-in, finished over real HTTP"))
         print(dim(f"against a stand-in for Descope on {base_url}; no account, nothing leaves this machine"))
-        proof = fake.sign_in("google", email="ada@example.com", name="Ada Lovelace")
+        proof = fake.sign_in("google", email="ada@example.com", name="Ada Lovelace", user=_DEMO_USER)
         arguments = proof.as_arguments()
 
         print(bold("\n1. The phone signed in. Your backend gets"))
@@ -259,9 +273,10 @@ def _style(code: str, out: Any = None) -> Callable[[str], str]:
 # --- finish
 
 
-async def _finish(options: argparse.Namespace) -> int:
+def _finish(options: argparse.Namespace) -> int:
     try:
-        result = await _finish_with(options)
+        request = _read_request(options)
+        result = asyncio.run(_finish_request(options, request))
     except DescopeNativeError as error:
         if options.json:
             print(json.dumps({"error": _error_json(error)}))
@@ -276,7 +291,17 @@ async def _finish(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _finish_with(options: argparse.Namespace) -> FinishResult:
+def _read_request(options: argparse.Namespace) -> dict[str, Any]:
+    # Before there is an event loop: it would keep the first Ctrl-C at the prompt to itself.
+    return {
+        "provider": options.provider,
+        "state_id": options.state_id,
+        "user": _read_file(options.user_file) if options.user_file else None,
+        options.proof.replace("-", "_"): _read_proof(options.proof),
+    }
+
+
+async def _finish_request(options: argparse.Namespace, request: dict[str, Any]) -> FinishResult:
     project_id = options.project_id or os.environ.get("DESCOPE_PROJECT_ID")
     if not project_id:
         raise InvalidRequestError("no project: give --project-id or set DESCOPE_PROJECT_ID")
@@ -286,12 +311,7 @@ async def _finish_with(options: argparse.Namespace) -> FinishResult:
         auth_management_key=os.environ.get("DESCOPE_AUTH_MANAGEMENT_KEY") or None,
         timeout=options.timeout,
     ) as finisher:
-        return await finisher.finish(
-            provider=options.provider,
-            state_id=options.state_id,
-            user=_read_file(options.user_file) if options.user_file else None,
-            **{options.proof.replace("-", "_"): _read_proof(options.proof)},
-        )
+        return await finisher.finish(**request)
 
 
 def _read_proof(kind: str) -> str:
@@ -322,7 +342,11 @@ def _error_json(error: DescopeNativeError) -> dict[str, Any]:
 # --- fake
 
 
-async def _fake(options: argparse.Namespace) -> int:
+def _fake(options: argparse.Namespace) -> int:
+    return asyncio.run(_serve(options))
+
+
+async def _serve(options: argparse.Namespace) -> int:
     from descope_native.testing import FakeDescope  # noqa: PLC0415 -- only here, and it is not small
 
     settings: dict[str, Any] = {"tokens": "cookies"} if options.cookies else {}

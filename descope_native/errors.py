@@ -204,7 +204,7 @@ class ResponseError(DescopeNativeError):
 
     def __str__(self) -> str:
         text = f"the service answered {self.status}"
-        said = " ".join(filter(None, (self.code, self.description, self.message)))
+        said = "; ".join(filter(None, (self.code, self.description, self.message)))
         if said:
             text += f": {said}"
         facts = [f"outcome {self.outcome.value}"]

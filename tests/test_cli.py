@@ -1,0 +1,335 @@
+"""The command line, run as a person or a script runs it: another process."""
+
+import asyncio
+import contextlib
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from descope_native.__main__ import main
+from descope_native.testing import FakeDescope
+
+
+def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with nothing of the caller's DESCOPE_ variables."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "descope_native", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=clean_environment() | environment,
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("DESCOPE_")}
+
+
+def finish(fake_url: str, fake: FakeDescope, arguments: Mapping[str, object], *more: str) -> list[str]:
+    kind = "id-token" if "id_token" in arguments else "code"
+    return [
+        "finish",
+        *("--provider", str(arguments["provider"]), "--state-id", str(arguments["state_id"])),
+        *("--proof", kind, "--base-url", fake_url, "--project-id", fake.project_id, *more),
+    ]
+
+
+async def test_the_demo_shows_a_session_and_the_refused_second_finish() -> None:
+    """`demo` needs no account, exits 0, tells the story in order, and shows no secret."""
+    shown = await asyncio.to_thread(run, "demo")
+    assert shown.returncode == 0, shown.stderr
+    steps = ["1. The phone", "2. Your backend", "200 in", "ada@example.com", "3. The same", "RejectedError"]
+    places = [shown.stdout.index(step) for step in [*steps, "Three things to try next"]]
+    assert places == sorted(places)
+    assert not re.search(r"ey[\w-]{20,}", shown.stdout), "a token"
+    assert "\033[" not in shown.stdout, "colours are for a terminal"
+
+
+@pytest.mark.parametrize("provider", ["google", "apple"])
+async def test_finish_prints_the_whole_answer_as_json(provider: str) -> None:
+    """`finish --json` reads the proof from standard input and prints what a script needs."""
+    fake = FakeDescope()
+    async with fake.serve() as url:
+        proof = fake.sign_in(provider, email="ada@example.com").as_arguments()
+        secret = str(proof.get("id_token") or proof.get("code"))
+        done = await asyncio.to_thread(run, *finish(url, fake, proof, "--json"), stdin=f"{secret}\n")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["user"]["email"] == "ada@example.com"
+    assert answer["sessionJwt"].count(".") == 2
+    assert done.stderr.count("\n") == 0
+
+
+async def test_finish_tells_a_person_without_showing_tokens() -> None:
+    """Without --json the tokens are masked."""
+    fake = FakeDescope()
+    async with fake.serve() as url:
+        proof = fake.sign_in("google", email="ada@example.com").as_arguments()
+        done = await asyncio.to_thread(run, *finish(url, fake, proof), stdin=str(proof["id_token"]))
+    assert done.returncode == 0
+    assert "ada@example.com" in done.stdout
+    assert not re.search(r"ey[\w-]{20,}", done.stdout)
+
+
+async def test_a_refusal_exits_4_and_says_what_to_do() -> None:
+    """A spent code: exit code 4, the service's code, the advice, on standard error."""
+    fake = FakeDescope()
+    async with fake.serve() as url:
+        proof = fake.sign_in("google", email="ada@example.com").as_arguments()
+        command = finish(url, fake, proof)
+        assert (await asyncio.to_thread(run, *command, stdin=str(proof["id_token"]))).returncode == 0
+        again = await asyncio.to_thread(run, *command, stdin=str(proof["id_token"]))
+        as_json = await asyncio.to_thread(run, *command, "--json", stdin=str(proof["id_token"]))
+    assert again.returncode == as_json.returncode == 4
+    assert again.stdout == ""
+    assert "RejectedError" in again.stderr
+    assert "sign in again" in again.stderr
+    error = json.loads(as_json.stdout)["error"]
+    assert error["outcome"] == "rejected"
+    assert error["safe_to_retry"] is False
+
+
+def test_nobody_there_exits_3(unused_port: int) -> None:
+    """A refused connection: exit code 3, nothing was sent."""
+    done = run(
+        *("finish", "--provider", "google", "--state-id", "s", "--proof", "code"),
+        *("--project-id", "P2", "--base-url", f"http://localhost:{unused_port}"),
+        stdin="secret-code",
+    )
+    assert done.returncode == 3
+    assert "still good" in done.stderr
+
+
+async def test_a_dropped_answer_exits_5() -> None:
+    """Gone after reading: exit code 5, it may have happened."""
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(drop, "localhost", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        done = await asyncio.to_thread(
+            run,
+            *("finish", "--provider", "google", "--state-id", "s", "--proof", "code"),
+            *("--project-id", "P2", "--base-url", f"http://localhost:{port}"),
+            stdin="secret-code",
+        )
+    assert done.returncode == 5
+    assert "do not send it again" in done.stderr
+
+
+OK = ("finish", "--provider", "google", "--state-id", "s", "--proof", "code", "--project-id", "P2")
+CANARY = "CANARY-4711"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "says"),
+    [
+        (("finish",), "", "required"),
+        ((*OK, CANARY), "c", "standard input"),
+        ((*OK, "--code", CANARY), "c", "standard input"),
+        ((*OK, "--timeout", CANARY), "c", "number"),
+        ((*OK, "--timeout", "0"), "c", "number"),
+        ((*OK[:6], CANARY, *OK[7:]), "c", "code or id-token"),
+        (OK, "", "no code on standard input"),
+        ((*OK, "--base-url", f"http://{CANARY}.example"), "c", "https"),
+        ((*OK, "--user-file", f"/nowhere/{CANARY}"), "c", "cannot be read"),
+        (OK[:7], "c", "DESCOPE_PROJECT_ID"),
+        ((CANARY,), "", "choice"),
+        (("fake", "--port", CANARY), "", "number"),
+        (("fake", "--port", "70000"), "", "number"),
+    ],
+)
+def test_bad_input_is_one_clear_line(arguments: tuple[str, ...], stdin: str, says: str) -> None:
+    """Exit code 2, no traceback, and what was typed is not repeated: it may be a secret."""
+    done = run(*arguments, stdin=stdin)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert CANARY not in done.stderr + done.stdout
+    assert len(done.stderr.strip().splitlines()) <= 2
+
+
+async def test_the_environment_names_project_host_and_key() -> None:
+    """DESCOPE_PROJECT_ID, DESCOPE_BASE_URI and DESCOPE_AUTH_MANAGEMENT_KEY stand in for options."""
+    fake = FakeDescope(auth_management_key="K2secret")
+    async with fake.serve() as url:
+        proof = fake.sign_in("google", email="ada@example.com").as_arguments()
+        arguments = ("finish", "--provider", "google", "--state-id", str(proof["state_id"]), "--proof", "id-token")
+        environment = {"DESCOPE_PROJECT_ID": fake.project_id, "DESCOPE_BASE_URI": url}
+        stdin = str(proof["id_token"])
+        refused = await asyncio.to_thread(run, *arguments, stdin=stdin, **environment)
+        key = {"DESCOPE_AUTH_MANAGEMENT_KEY": "K2secret"}
+        done = await asyncio.to_thread(run, *arguments, stdin=stdin, **environment, **key)
+    assert refused.returncode == 4
+    assert done.returncode == 0, done.stderr
+
+
+async def test_apples_name_comes_from_a_file(tmp_path: Path) -> None:
+    """--user-file hands Apple's JSON on."""
+    fake = FakeDescope()
+    async with fake.serve() as url:
+        proof = fake.sign_in("apple", email="ada@example.com", name="Ada Lovelace")
+        name = tmp_path / "user.json"
+        name.write_text(str(proof.user), encoding="utf-8")
+        arguments = {k: v for k, v in proof.as_arguments().items() if k != "user"}
+        done = await asyncio.to_thread(
+            run,
+            *finish(url, fake, arguments, "--user-file", str(name), "--json"),
+            stdin=str(proof.code or proof.id_token),
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["user"]["givenName"] == "Ada"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_stand_in_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
+    """`fake` prints one line when it is ready, answers, and ends cleanly on SIGINT and SIGTERM."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-m", "descope_native", "fake", "--project-id", "P2mine", "--cookies"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(),
+    )
+    assert process.stdout is not None
+    ready = (await process.stdout.readline()).decode()
+    match = re.fullmatch(r"ready: (http://localhost:\d+) project P2mine\n", ready)
+    assert match, ready
+    async with aiohttp.ClientSession() as session, session.get(f"{match[1]}/v2/keys/P2mine") as answer:
+        assert answer.status == 200
+        assert "keys" in await answer.json()
+    process.send_signal(number)
+    out, err = await process.communicate()
+    assert (process.returncode, out, err) == (0, b"stopped\n", b"")
+
+
+async def test_a_port_in_use_is_one_clear_line() -> None:
+    """Exit code 1 and no traceback."""
+    fake = FakeDescope()
+    async with fake.serve() as url:
+        port = url.rpartition(":")[2]
+        done = await asyncio.to_thread(run, "fake", "--port", port)
+    assert done.returncode == 1
+    assert "cannot listen" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["finish", "--help"], ["fake", "--help"], ["demo", "--help"]])
+def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command explains itself; the main page lists the exit codes."""
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: descope-native" in text
+    if arguments == ["--help"]:
+        assert "exit codes:" in text
+        assert "DESCOPE_PROJECT_ID" in text
+
+
+def test_no_command_prints_the_help() -> None:
+    """Bare `descope-native` is a question, answered with the help and exit code 2."""
+    done = run()
+    assert done.returncode == 2
+    assert "usage: descope-native" in done.stdout
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port nobody listens on: bound, never listened on, and free again."""
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as sock:
+        sock.bind(("localhost", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def in_a_terminal(*arguments: str, typed: str = "", **environment: str) -> tuple[int, str]:
+    """Run the command on a pseudo-terminal; return its exit code and what a person sees."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            os.environ.clear()
+            os.environ.update(clean_environment() | environment)
+            os.execv(sys.executable, [sys.executable, "-W", "error", "-m", "descope_native", *arguments])
+        os._exit(99)
+    shown = b""
+    with open(terminal, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+        while chunk := screen.read(4096):
+            shown += chunk
+            if typed and b": " in shown:
+                os.write(terminal, typed.encode())
+                typed = ""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
+
+
+def test_colours_are_for_a_terminal_that_wants_them() -> None:
+    """Bold on a terminal, and nothing of the kind with NO_COLOR."""
+    coloured = in_a_terminal("demo", TERM="xterm")
+    plain = in_a_terminal("demo", TERM="xterm", NO_COLOR="1")
+    assert (coloured[0], plain[0]) == (0, 0)
+    assert "\033[1m" in coloured[1]
+    assert "\033[" not in plain[1]
+
+
+def test_on_a_terminal_the_proof_is_asked_for_and_not_shown() -> None:
+    """A prompt names what is wanted; what is typed does not appear. The stand-in is a process of its own."""
+    command = [sys.executable, "-m", "descope_native", "fake", "--project-id", "P2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as fake:
+        assert fake.stdout is not None
+        url = fake.stdout.readline().split()[1]
+        sign_in = urllib.request.Request(  # noqa: S310 -- our own stand-in
+            f"{url}/stand-in/sign-in",
+            json.dumps({"provider": "google", "user": {"email": "ada@example.com"}}).encode(),
+            {"Content-Type": "application/json", "Authorization": "Bearer P2"},
+        )
+        with urllib.request.urlopen(sign_in) as answer:  # noqa: S310 -- as above
+            proof = json.load(answer)
+        code, shown = in_a_terminal(
+            *("finish", "--provider", "google", "--state-id", proof["stateId"], "--proof", "id-token"),
+            *("--project-id", "P2", "--base-url", url),
+            typed=f"{proof['idToken']}\n",
+        )
+        fake.terminate()
+        fake.stdout.read()
+    assert code == 0, shown
+    assert "id-token: " in shown
+    assert "ada@example.com" in shown
+    assert proof["idToken"] not in shown
+
+
+def test_one_ctrl_c_at_the_prompt_is_enough() -> None:
+    """Exit code 130, no traceback."""
+    code, shown = in_a_terminal(*OK, typed="\x03")
+    assert code == 130
+    assert "Traceback" not in shown
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    """`descope-native --help | head -1` and the like end quietly."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-W", "error", "-m", "descope_native", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=clean_environment(),
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 0

@@ -1,0 +1,102 @@
+"""The README says what is true: its blocks are run, or are the files they claim to be."""
+
+import asyncio
+import contextlib
+import io
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from descope_native import NativeOAuthFinisher, errors
+from descope_native.testing import FakeDescope
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"(?:<!-- (\w+): (\S+) -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+
+
+def block(kind: str, name: str) -> str:
+    (text,) = (text for k, n, _, text in BLOCKS if (k, n) == (kind, name))
+    return str(text)
+
+
+def test_every_python_block_is_run_or_is_a_file() -> None:
+    """No Python in the README is beyond the reach of these tests."""
+    assert all(kind in {"run", "file"} for kind, _, language, _ in BLOCKS if language == "python")
+
+
+@pytest.mark.parametrize("name", [name for kind, name, _, _ in BLOCKS if kind == "file"])
+def test_a_file_is_quoted_to_the_letter(name: str) -> None:
+    """What the README shows of a file is that file, which has tests of its own."""
+    assert block("file", name) == (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_example_prints_what_the_readme_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ten lines, run as they stand against a stand-in on a real socket."""
+    printed = io.StringIO()
+    fake = FakeDescope()
+    tenants = [{"tenantId": f"T{n}", "tenantName": f"Tenant {n}"} for n in (1, 2)]
+    proof = fake.sign_in("google", email="ada@example.com", user={"userTenants": tenants})
+    really_open = NativeOAuthFinisher.open
+
+    def run_against(base_url: str) -> None:
+        def open_there(project_id: str, **settings: Any) -> Any:
+            return really_open(project_id, base_url=base_url, **settings)
+
+        monkeypatch.setattr(NativeOAuthFinisher, "open", open_there)
+        names = {"project_id": fake.project_id, "state_id": proof.state_id, "id_token": proof.id_token}
+        with contextlib.redirect_stdout(printed):
+            exec(block("run", "example"), names)
+
+    async def serve() -> None:
+        async with fake.serve() as base_url:
+            await asyncio.to_thread(run_against, base_url)
+
+    asyncio.run(serve())
+    (output,) = (text for _, _, language, text in BLOCKS if language == "text")
+    assert printed.getvalue() == output
+
+
+def test_the_readmes_own_test_passes() -> None:
+    """The test that the README shows is a test."""
+    names: dict[str, Any] = {}
+    exec(block("run", "test"), names)
+    test: Callable[[], None] = names["test_a_code_works_once"]
+    test()
+    exec(block("run", "fixture"), names)
+    assert "fake_descope" in names
+
+
+def test_the_table_of_errors_is_complete() -> None:
+    """Every error that a caller can meet has its row, and no row names anything else."""
+    abstract = {"DescopeNativeError", "TransportError", "ResponseError"}
+    raised = {
+        name
+        for name in errors.__all__
+        if isinstance(cls := getattr(errors, name), type) and issubclass(cls, errors.DescopeNativeError)
+    }
+    rows = set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE))
+    assert rows == raised - abstract
+
+
+def test_the_extras_exist() -> None:
+    """`pip install 'descope_native[…]'` names extras that pyproject.toml has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(re.findall(r"descope_native\[(\w+)\]", README)) == set(project["optional-dependencies"])
+
+
+def test_continuous_integration_runs_the_readmes_own_command() -> None:
+    """The second of the two commands is the whole gate, and it is what .ci/run calls."""
+    (command,) = re.findall(r"^\$ (python3 .*nox)$", README, re.MULTILINE)
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_links_into_the_repository_lead_somewhere() -> None:
+    """No link to a file that is not there."""
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
