@@ -24,9 +24,12 @@ from descope_native import (
 )
 from descope_native.converters import make_converter
 
-_EXIT_CODES: Final = {Outcome.NOT_SENT: 3, Outcome.REJECTED: 4, Outcome.UNKNOWN: 5}
-_BAD_INPUT: Final = 2
 _CANNOT_SERVE: Final = 1
+_BAD_INPUT: Final = 2
+_UNSPENT: Final = 3
+_REFUSED: Final = 4
+_UNCLEAR: Final = 5
+_INTERRUPTED: Final = 130
 _MAX_INPUT: Final = 256 * 1024
 
 _EPILOG: Final = """\
@@ -34,7 +37,7 @@ exit codes:
   0    a session was given (fake: stopped as asked)
   1    the stand-in could not be served
   2    bad input; nothing was sent
-  3    nobody was reached; the same code is still good
+  3    nothing is spent (nobody was reached, or a rate limit); the same code is still good
   4    the service said no; the person signs in again
   5    it may have happened; do not send the code again, the person signs in again
   130  interrupted
@@ -159,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
         return 0
@@ -243,14 +246,23 @@ def _print_result(result: FinishResult) -> None:
 def _print_error(error: DescopeNativeError, out: Any) -> None:
     red = _style("31", out)
     print(f"     {red(type(error).__name__)}: {error}", file=out)
-    print(f"     safe_to_retry={error.safe_to_retry}: {_ADVICE[error.outcome]}", file=out)
+    print(f"     safe_to_retry={error.safe_to_retry}: {_ADVICE[_exit_code(error)]}", file=out)
 
 
 _ADVICE: Final = {
-    Outcome.NOT_SENT: "nothing was sent; the same code is still good",
-    Outcome.REJECTED: "take the code as spent and let the person sign in again",
-    Outcome.UNKNOWN: "the code may be spent; do not send it again, let the person sign in again",
+    _BAD_INPUT: "nothing was sent; mend the input",
+    _UNSPENT: "the same code is still good",
+    _REFUSED: "take the code as spent and let the person sign in again",
+    _UNCLEAR: "the code may be spent; do not send it again, let the person sign in again",
 }
+
+
+def _exit_code(error: DescopeNativeError) -> int:
+    if isinstance(error, InvalidRequestError):
+        return _BAD_INPUT
+    if error.safe_to_retry or error.outcome is Outcome.NOT_SENT:
+        return _UNSPENT
+    return _REFUSED if error.outcome is Outcome.REJECTED else _UNCLEAR
 
 
 def _masked(secret: str) -> str:
@@ -282,7 +294,7 @@ def _finish(options: argparse.Namespace) -> int:
             print(json.dumps({"error": _error_json(error)}))
         else:
             _print_error(error, sys.stderr)
-        return _BAD_INPUT if isinstance(error, InvalidRequestError) else _EXIT_CODES[error.outcome]
+        return _exit_code(error)
     if options.json:
         print(json.dumps(make_converter().unstructure(result)))
     else:

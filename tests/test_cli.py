@@ -112,6 +112,27 @@ def test_nobody_there_exits_3(unused_port: int) -> None:
     assert "still good" in done.stderr
 
 
+async def test_a_rate_limit_exits_3() -> None:
+    """The code was not looked at: exit code 3, the same code is still good."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "localhost", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        done = await asyncio.to_thread(
+            run,
+            *("finish", "--provider", "google", "--state-id", "s", "--proof", "code"),
+            *("--project-id", "P2", "--base-url", f"http://localhost:{port}"),
+            stdin="secret-code",
+        )
+    assert done.returncode == 3
+    assert "still good" in done.stderr
+
+
 async def test_a_dropped_answer_exits_5() -> None:
     """Gone after reading: exit code 5, it may have happened."""
 
