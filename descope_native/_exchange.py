@@ -4,6 +4,7 @@ The rules are those of the vendor's documentation and published SDKs; RFC number
 is HTTP's own.
 """
 
+import html
 import ipaddress
 import json
 import platform
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, cast
+from urllib.parse import quote, quote_plus
 
 import attrs
 from yarl import URL
@@ -344,13 +346,13 @@ _IMF_FIXDATE: Final = re.compile(
 
 
 def _secrets(request: FinishRequest, endpoint: Endpoint) -> list[str]:
-    """What the request had to keep secret, longest first."""
+    """What the request had to keep secret."""
     secrets = {request.state_id, request.code, request.id_token, endpoint.key}
     if isinstance(request.user, AppleUser):
         secrets.update(attrs.astuple(request.user))
     elif request.user:
         secrets.update(_strings_in(json.loads(request.user)), (request.user,))
-    return sorted((text for text in secrets if text), key=len, reverse=True)
+    return [text for text in secrets if text]
 
 
 def _strings_in(value: object) -> Iterator[str]:
@@ -365,20 +367,53 @@ def _strings_in(value: object) -> Iterator[str]:
 
 
 _WORD: Final = re.compile(r"[\w.~%/+=-]{12,}")
+_PLAIN: Final = re.compile(r"[\w.~-]*", re.ASCII)
+_ESCAPES: Final[tuple[Callable[[str], str], ...]] = (
+    str,
+    html.escape,
+    lambda text: json.dumps(text)[1:-1],
+    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    lambda text: quote(text, errors="replace"),
+    lambda text: quote(text, safe="", errors="replace"),
+    lambda text: quote_plus(text, errors="replace"),
+    lambda text: re.sub("%..", lambda byte: byte[0].lower(), quote(text, safe="", errors="replace")),
+)
+
+
+def _spellings(secret: str) -> set[str]:
+    """How somebody may write it down; twice escaped where it was JSON or a URL within another."""
+    if _PLAIN.fullmatch(secret):
+        return {secret}
+    once = {escape(secret) for escape in _ESCAPES}
+    return {escape(text) for text in once for escape in _ESCAPES}
 
 
 def _black_out_with(secrets: list[str]) -> Callable[[str], str]:
     """A service may quote what it was sent, in full, cut short or escaped; and any JWT is a secret."""
-
-    quoted = re.compile("|".join(map(re.escape, secrets)))
+    # No pattern is made of a secret: `re` would remember it for as long as the process lives.
+    spellings = set[str]().union(*map(_spellings, secrets))
 
     def is_secret(word: str) -> bool:
         windows = [word[start : start + 12] for start in range(len(word) - 11)]
-        return any(window in secret for secret in secrets for window in windows)
+        return any(window in spelling for spelling in spellings for window in windows)
 
     def black_out(text: str) -> str:
-        text = quoted.sub(_BLACKED_OUT, text)
-        text = _JWT.sub(_BLACKED_OUT, text)
-        return _WORD.sub(lambda word: _BLACKED_OUT if is_secret(word[0]) else word[0], text)
+        spans = [span for spelling in spellings for span in _occurrences(text, spelling)]
+        spans += [jwt.span() for jwt in _JWT.finditer(text)]
+        spans += [word.span() for word in _WORD.finditer(text) if is_secret(word[0])]
+        shown = []
+        end = 0
+        for start, stop in sorted(spans):
+            if start >= end:
+                shown += [text[end:start], _BLACKED_OUT]
+            end = max(end, stop)
+        return "".join(shown) + text[end:]
 
     return black_out
+
+
+def _occurrences(text: str, part: str) -> Iterator[tuple[int, int]]:
+    start = text.find(part)
+    while start >= 0:
+        yield start, start + len(part)
+        start = text.find(part, start + len(part))

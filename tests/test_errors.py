@@ -1,0 +1,299 @@
+"""The error tree: what each error proves, that it travels, and that it gives nothing away."""
+
+import copy
+import json
+import pickle
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from support import Answer, Answering, as_json
+
+from descope_native import (
+    AppleUser,
+    ConnectError,
+    ConnectionLost,
+    DescopeNativeError,
+    InvalidRequestError,
+    Outcome,
+    RateLimitedError,
+    RejectedError,
+    RequestTimeout,
+    ResponseError,
+    ServerError,
+    TLSError,
+    TransportClosed,
+    TransportError,
+    UnexpectedResponse,
+    errors,
+)
+
+NOT_SENT, REJECTED, UNKNOWN = Outcome.NOT_SENT, Outcome.REJECTED, Outcome.UNKNOWN
+SAID = ("ray-1", "E061301", "A description", "A message")
+
+TREE = {
+    DescopeNativeError: (Exception,),
+    InvalidRequestError: (DescopeNativeError, ValueError),
+    TransportError: (DescopeNativeError,),
+    ConnectError: (TransportError,),
+    TLSError: (ConnectError,),
+    RequestTimeout: (TransportError, TimeoutError),
+    ConnectionLost: (TransportError,),
+    TransportClosed: (TransportError,),
+    ResponseError: (DescopeNativeError,),
+    RejectedError: (ResponseError,),
+    RateLimitedError: (RejectedError,),
+    ServerError: (ResponseError,),
+    UnexpectedResponse: (ResponseError,),
+}
+
+# Each error, what it proves of the code, and whether the same code may go out again.
+PROOFS: list[tuple[DescopeNativeError, Outcome, bool]] = [
+    (DescopeNativeError("x"), UNKNOWN, False),
+    (InvalidRequestError("x"), NOT_SENT, False),
+    (TransportError("pool", "x"), NOT_SENT, False),
+    (TransportError("connect", "x"), NOT_SENT, False),
+    (TransportError("send", "x"), UNKNOWN, False),
+    (TransportError("wait", "x"), UNKNOWN, False),
+    (TransportError("read", "x"), UNKNOWN, False),
+    (ConnectError("dns", "x"), NOT_SENT, True),
+    (ConnectError("refused", "x"), NOT_SENT, True),
+    (ConnectError("proxy", "x", safe_to_retry=False), NOT_SENT, False),
+    (TLSError("x"), NOT_SENT, False),
+    (RequestTimeout("pool", 1.5), NOT_SENT, True),
+    (RequestTimeout("connect", 1.5), NOT_SENT, True),
+    (RequestTimeout("send", 1.5), UNKNOWN, False),
+    (RequestTimeout("wait", 1.5), UNKNOWN, False),
+    (RequestTimeout("read", 1.5), UNKNOWN, False),
+    (ConnectionLost("send", "x"), UNKNOWN, False),
+    (ConnectionLost("wait", "x"), UNKNOWN, False),
+    (ConnectionLost("read", "x"), UNKNOWN, False),
+    (TransportClosed("pool", "x"), NOT_SENT, False),
+    (TransportClosed("connect", "x"), NOT_SENT, False),
+    (TransportClosed("wait", "x"), UNKNOWN, False),
+    (ResponseError(418, *SAID), UNKNOWN, False),
+    (RejectedError(400, *SAID), REJECTED, False),
+    (RejectedError(421, *SAID), REJECTED, True),
+    (RejectedError(425, *SAID), REJECTED, True),
+    (RateLimitedError(429, *SAID, retry_after=10.0), REJECTED, True),
+    (RateLimitedError(429), REJECTED, True),
+    (ServerError(500, *SAID), UNKNOWN, False),
+    (ServerError(408), UNKNOWN, False),
+    (UnexpectedResponse(302, "x", "ray-1"), UNKNOWN, False),
+    (UnexpectedResponse(0, "x"), UNKNOWN, False),
+]
+each_error = pytest.mark.parametrize(
+    "error", [error for error, *_ in PROOFS], ids=lambda error: f"{type(error).__name__}{error.args}"
+)
+
+
+def test_the_tree_is_this() -> None:
+    """Each class has exactly these bases, and no error was forgotten here or in the docstring."""
+    public = [getattr(errors, name) for name in errors.__all__]
+    assert {
+        cls: cls.__bases__ for cls in public if isinstance(cls, type) and issubclass(cls, Exception)
+    } == TREE
+    assert errors.__doc__ is not None
+    drawn = [line.strip(" │├└─").split()[0] for line in errors.__doc__.splitlines() if line[:4] == "    "]
+    assert drawn == [cls.__name__ for cls in TREE]
+    assert {type(error) for error, *_ in PROOFS} == set(TREE)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "safe_to_retry"),
+    PROOFS,
+    ids=[f"{type(error).__name__}{error.args}" for error, *_ in PROOFS],
+)
+def test_each_error_proves_this(error: DescopeNativeError, outcome: Outcome, safe_to_retry: bool) -> None:  # noqa: FBT001
+    """The outcome is read off what is known, and nothing is safe to retry that might be spent."""
+    assert error.outcome is outcome
+    assert error.safe_to_retry is safe_to_retry
+    assert not (error.safe_to_retry and error.outcome is UNKNOWN)
+
+
+@each_error
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_each_error_survives_pickling(error: DescopeNativeError, protocol: int) -> None:
+    """A process pool or a task queue hands on all of it: type, facts, text, outcome."""
+    assert_same(pickle.loads(pickle.dumps(error, protocol)), error)
+
+
+@each_error
+def test_each_error_can_be_copied(error: DescopeNativeError) -> None:
+    """By whoever wants to raise it elsewhere."""
+    assert_same(copy.copy(error), error)
+    assert_same(copy.deepcopy(error), error)
+
+
+def assert_same(twin: DescopeNativeError, error: DescopeNativeError) -> None:
+    assert type(twin) is type(error)
+    assert twin is not error
+    assert vars(twin) == vars(error)
+    assert twin.args == error.args
+    assert str(twin) == str(error)
+    assert repr(twin) == repr(error)
+    assert (twin.outcome, twin.safe_to_retry) == (error.outcome, error.safe_to_retry)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (InvalidRequestError("provider is empty"), "provider is empty"),
+        (ConnectError("dns", "no such host"), "no such host [phase connect, outcome not_sent]"),
+        (TLSError("expired"), "expired [phase connect, outcome not_sent]"),
+        (RequestTimeout("wait", 15.0), "no answer within 15 s [phase wait, outcome unknown]"),
+        (RequestTimeout("pool", 0.0501), "no answer within 0.0501 s [phase pool, outcome not_sent]"),
+        (ConnectionLost("read", "cut"), "cut [phase read, outcome unknown]"),
+        (
+            RejectedError(400, *SAID),
+            "the service answered 400: E061301; A description; A message [outcome rejected, cf-ray ray-1]",
+        ),
+        (RejectedError(404), "the service answered 404 [outcome rejected]"),
+        (ServerError(503, message="soon"), "the service answered 503: soon [outcome unknown]"),
+        (UnexpectedResponse(200, "not JSON", "ray-1"), "not JSON [status 200, outcome unknown]"),
+    ],
+)
+def test_the_text_says_what_to_know(error: DescopeNativeError, text: str) -> None:
+    """One line: what happened, how far it got, and what it proves."""
+    assert str(error) == text
+
+
+def test_an_outcome_cannot_be_argued_with() -> None:
+    """It is derived from facts, and nobody can set it."""
+    with pytest.raises(AttributeError):
+        ConnectionLost("wait", "x").outcome = NOT_SENT  # type: ignore[misc]
+
+
+# --- what the service quotes
+
+GOOGLE_CODE = "4/0AX4XfWh-q_Z9+Kd7=b8c%2Fd1e2f3a4b5c6d7e8f9"
+APPLE_CODE = "c8f3a1b2d4e5f60718293a4b5c6d7e8f9.0.mrqs.XyZ-abc_DEF"
+SPACED_CODE = "a b c d e f g h i j k l m n o p"
+KEY = "K2aBcDeFgHiJkLmNoPqRsTuVwXyZ0123456789"
+STATE = "state/with+odd=chars&more;to:come"
+JWT = "eyJhbGciOiJSUzI1NiJ9.eyJlbWFpbCI6ImFkYUBleGFtcGxlLmNvbSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
+NAMES = AppleUser(given_name="Zoë Anne-Marie", middle_name="O'Łuk", family_name='Quote" Back\\slash')
+USER_TEXT = json.dumps(
+    {"name": {"firstName": "Grace Brewster", "lastName": "Höpper"}, "more": [["Vassar College"]]}
+)
+
+SPELLINGS: dict[str, Any] = {
+    "as it is": lambda text: text,
+    "within a word": lambda text: f"code={text};",
+    "quoted": quote,
+    "quoted wholly": lambda text: quote(text, safe=""),
+    "quoted in lower case": lambda text: "".join(
+        part.lower() if part.startswith("%") else part for part in _quoted_parts(text)
+    ),
+    "quoted as a form": quote_plus,
+    "quoted twice": lambda text: quote(quote(text, safe=""), safe=""),
+    "in JSON": lambda text: json.dumps(text)[1:-1],
+    "in UTF-8 JSON": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "in JSON twice": lambda text: json.dumps(json.dumps(text))[3:-3],
+}
+CUTS: dict[str, Any] = {
+    "its head": lambda text: text[: len(text) * 2 // 3],
+    "its tail": lambda text: text[len(text) // 3 :],
+    "its middle": lambda text: text[len(text) // 6 : -len(text) // 6],
+    "with an ellipsis": lambda text: f"{text[:14]}...",
+}
+
+
+def _quoted_parts(text: str) -> list[str]:
+    quoted = quote(text, safe="")
+    parts = []
+    while quoted:
+        length = 3 if quoted[0] == "%" else 1
+        parts.append(quoted[:length])
+        quoted = quoted[length:]
+    return parts
+
+
+CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a Google code": ({"code": GOOGLE_CODE}, [GOOGLE_CODE]),
+    "an Apple code": ({"code": APPLE_CODE}, [APPLE_CODE]),
+    "a code with spaces": ({"code": SPACED_CODE}, [SPACED_CODE]),
+    "an id token": ({"id_token": JWT}, [JWT]),
+    "a state": ({"code": "c", "state_id": STATE}, [STATE]),
+    "the key": ({"code": "c"}, [KEY]),
+    "names": (
+        {"code": "c", "user": NAMES},
+        ["Zoë Anne-Marie", "O'Łuk", 'Quote" Back\\slash'],
+    ),
+    "a user's text": (
+        {"code": "c", "user": USER_TEXT},
+        [USER_TEXT, "Grace Brewster", "Höpper", "Vassar College"],
+    ),
+}
+
+
+async def assert_redacted(answering: Answering, arguments: dict[str, Any], echoes: list[str]) -> None:
+    call = {"provider": "apple", "state_id": "state-of-this-test", **arguments}
+    said = [{"errorDescription": f"bad: {echo} !", "errorMessage": echo} for echo in echoes]
+    answers = [Answer(400, body=as_json(each)) for each in said]
+    async with answering(*answers, auth_management_key=KEY) as service:
+        for echo in echoes:
+            with pytest.raises(RejectedError) as caught:
+                await service.finish(**call)
+            assert echo not in str(caught.value)
+            assert echo not in repr(caught.value)
+            assert echo not in str(vars(caught.value))
+            assert "[redacted]" in str(caught.value.description)
+            assert str(caught.value.description).startswith("bad: ")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("spelling", SPELLINGS)
+async def test_what_the_service_quotes_is_blacked_out(answering: Answering, call: str, spelling: str) -> None:
+    """However a service escapes what it was sent, no error's text, repr or attribute has it."""
+    arguments, secrets = CALLS[call]
+    await assert_redacted(answering, arguments, [SPELLINGS[spelling](secret) for secret in secrets])
+
+
+@pytest.mark.parametrize("call", ["a Google code", "an Apple code", "an id token", "a state", "the key"])
+@pytest.mark.parametrize("cut", CUTS)
+async def test_what_the_service_cuts_short_is_blacked_out(answering: Answering, call: str, cut: str) -> None:
+    """Twelve characters in a row of a secret are enough to recognise it."""
+    arguments, secrets = CALLS[call]
+    await assert_redacted(answering, arguments, [CUTS[cut](secret) for secret in secrets])
+
+
+async def test_a_token_that_was_never_ours_is_blacked_out_too(answering: Answering) -> None:
+    """A service that quotes somebody's JWT in an error must not bring it into our logs."""
+    await assert_redacted(answering, {"code": "c"}, [JWT])
+
+
+async def test_the_rest_of_the_text_stays(answering: Answering) -> None:
+    """Blacking out is for what is secret only: the person who debugs needs the words around it."""
+    said = {
+        "errorCode": "E061301",
+        "errorDescription": f"The code {APPLE_CODE} was redeemed at https://docs.descope.com/errors-and-more",
+    }
+    async with answering(Answer(400, body=as_json(said))) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="state-of-this-test", code=APPLE_CODE)
+    assert caught.value.code == "E061301"
+    assert caught.value.description == (
+        "The code [redacted] was redeemed at https://docs.descope.com/errors-and-more"
+    )
+
+
+@pytest.mark.parametrize("code", ["E061301", "state-1"])
+async def test_a_secret_in_the_code_or_the_trace_id_drops_them(answering: Answering, code: str) -> None:
+    """There is no half of an error code or of a trace id."""
+    answer = Answer(400, [("cf-ray", code)], as_json({"errorCode": code}))
+    async with answering(answer) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id=code, code="a-code")
+    assert caught.value.code is None
+    assert caught.value.trace_id is None
+    assert code not in repr(caught.value)
+
+
+async def test_a_secret_in_a_redirects_host_is_blacked_out(answering: Answering) -> None:
+    """The one part of an address that we do name."""
+    async with answering(Answer(302, [("Location", f"https://{KEY.lower()}.example/")])) as service:
+        with pytest.raises(UnexpectedResponse, match="redirected") as caught:
+            await service.finish(provider="apple", state_id="s", code=KEY.lower())
+    assert KEY.lower() not in str(caught.value)
+    assert "[redacted]" in str(caught.value)
