@@ -17,6 +17,7 @@ from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
     Outcome,
+    ResponseError,
     TransportClosed,
     outcome_in,
 )
@@ -163,6 +164,8 @@ class NativeOAuthFinisher:
             else:
                 result = await self._retry.run(functools.partial(self._attempt, call), seconds)
         except DescopeNativeError as error:
+            if isinstance(error, ResponseError):
+                call.status, call.trace_id = error.status, error.trace_id
             call.log(logging.WARNING, f"{error.outcome.value} ({type(error).__name__})")
             raise
         except asyncio.CancelledError:
