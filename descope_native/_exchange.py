@@ -297,7 +297,7 @@ def _error_texts(
 def _text(value: object, black_out: Callable[[str], str]) -> str | None:
     if not isinstance(value, str):
         return None
-    printable = "".join(char if char.isprintable() else " " for char in value[: 8 * _MAX_TEXT])
+    printable = "".join(char if char.isprintable() else " " for char in value[: 2 * _MAX_TEXT])
     return black_out(printable.strip())[:_MAX_TEXT] or None
 
 
