@@ -356,7 +356,7 @@ class _Converter(Converter):
             ]
         finally:
             del obj  # it holds tokens, and this frame is in the traceback of what follows
-        message = f"While structuring {cl.__name__}"
+        message = f"While structuring {getattr(cl, '__name__', cl)}"
         raise ClassValidationError(message, places, cl)  # pyright: ignore[reportCallIssue] -- sees __init__ only, cattrs has __new__
 
 
