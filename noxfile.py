@@ -18,7 +18,7 @@ NAME: Final[str] = PYPROJECT["project"]["name"]
 EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
 
 # These need more than the tests group, and have sessions of their own.
-APPS: Final = ("tests/apps", "tests/test_opentelemetry.py")
+APPS: Final = ("tests/test_apps.py", "tests/test_opentelemetry.py")
 OTHER_CLIENTS: Final = ("tests/test_other_clients.py",)
 ELSEWHERE: Final = tuple(f"--ignore={path}" for path in (*APPS, *OTHER_CLIENTS))
 
@@ -102,7 +102,7 @@ def wheel(session: nox.Session) -> None:
 def apps(session: nox.Session) -> None:
     """Run the applications for each web framework, under their real servers too."""
     install_wheel(session, *group("apps"))
-    run_tests(session, *APPS)
+    run_tests(session, *APPS, "tests/test_cookies.py")  # which sets them with each framework that is there
 
 
 @nox.session(name="other-clients", requires=["build"])
@@ -157,13 +157,12 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(default=False, requires=["build"])
+@nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure, against peers that are pinned. Arguments go to each script: `nox -s bench -- --quick`."""
-    install_wheel(session, *group("bench"))
-    for script in sorted(ROOT.glob("benchmarks/*.py")):
-        if "__main__" in script.read_text(encoding="utf-8"):
-            session.run("python", str(script), *session.posargs)
+    session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("bench"))
+    for script in ("decode", "finish"):
+        session.run("python", "-m", f"benchmarks.{script}", *session.posargs)
 
 
 @nox.session(default=False)
@@ -171,6 +170,6 @@ def docs(session: nox.Session) -> None:
     """Write the API pages to build/api."""
     session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("docs"))
     session.chdir(session.create_tmp())  # or pdoc would wonder whether the tree was meant
-    pages = ("", ".converters", ".cookies", ".testing", ".transports", ".transports.aiohttp")
+    pages = ("", ".converters", ".cookies", ".http_status", ".testing", ".transports", ".transports.aiohttp")
     target = ("--output-directory", str(ROOT / "build" / "api"))
     session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
