@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 # --- demo
 
-_DEMO_USER: Final = {
+_DEMO_USER: Final[dict[str, Any]] = {
     "roleNames": ["admin"],
     "userTenants": [
         {"tenantId": "T1", "tenantName": "Analytical Engines", "roleNames": ["admin"], "permissions": []},

@@ -401,7 +401,7 @@ def _black_out_with(secrets: list[str]) -> Callable[[str], str]:
         spans = [span for spelling in spellings for span in _occurrences(text, spelling)]
         spans += [jwt.span() for jwt in _JWT.finditer(text)]
         spans += [word.span() for word in _WORD.finditer(text) if is_secret(word[0])]
-        shown = []
+        shown: list[str] = []
         end = 0
         for start, stop in sorted(spans):
             if start >= end:
