@@ -30,8 +30,8 @@ from descope_native import (
 )
 from descope_native.transports.aiohttp import AiohttpTransport
 
-CALLS = 400
-SEED = 20240611
+CALLS = 1000
+SEED = 3
 
 
 class Clock:
