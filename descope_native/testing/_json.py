@@ -17,12 +17,15 @@ _DESCRIPTIONS: Final = {
 }
 
 
-class RefusedError(Exception):
+class RefusedError(ValueError):
     """The service says no."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(status, code, message)
         self.status, self.code, self.message = status, code, message
+
+    def __str__(self) -> str:
+        return self.message
 
     def as_response(self, *headers: tuple[str, str]) -> HttpResponse:
         """The error JSON."""

@@ -8,6 +8,8 @@ START: Final = "/v1/auth/oauth/native/start"
 FINISH: Final = "/v1/auth/oauth/native/finish"
 KEYS: Final = "/v2/keys/{projectId}"
 SIGN_IN: Final = "/stand-in/sign-in"
+FAIL_NEXT: Final = "/stand-in/fail-next"
+CALLS: Final = "/stand-in/calls"
 DESCRIPTION: Final = "/stand-in/openapi.json"
 
 _TEXT: Final[Json] = {"type": "string"}
@@ -79,10 +81,36 @@ _SIGN_IN_REQUEST: Final = _object(
         "user": {"type": "object", "properties": {"email": _NAME, "name": _TEXT}},
     }
 )
+_FAULT: Final = _object(
+    {
+        "delay": {"type": "number", "minimum": 0},
+        "drop": {"type": "string", "enum": ["before", "after", "halfway"]},
+        "status": {"type": "integer", "minimum": 200, "maximum": 599},
+        "headers": {"type": "object", "additionalProperties": _TEXT},
+        "body": _TEXT,
+        "applied": _FLAG,
+        "tokens": {"type": "string", "enum": ["body", "cookies"]},
+        "fields": _ANYTHING,
+    }
+) | {"additionalProperties": False}
 
 
 def openapi() -> Json:
     """An OpenAPI 3 description of everything that the stand-in serves."""
+    start = _operation("start", "Begin a sign-in.", _STARTED, _START_REQUEST, "401")
+    start["responses"]["200"]["links"] = {
+        "signIn": {"operationId": "signIn", "requestBody": {"stateId": "$response.body#/stateId"}}
+    }
+    sign_in = _operation(
+        "signIn", "Be the phone: sign in with the provider.", _PROOF, _SIGN_IN_REQUEST, "409"
+    )
+    sign_in["responses"]["200"]["links"] = {
+        "finish": {
+            "operationId": "finish",
+            "requestBody": "$response.body",
+            "x-schemathesis": {"merge_body": False},  # else it makes up a second proof beside this one
+        }
+    }
     return {
         "openapi": "3.0.3",
         "info": {
@@ -100,10 +128,10 @@ def openapi() -> Json:
             }
         },
         "paths": {
-            START: {"post": _operation("start", "Begin a sign-in.", _STARTED, _START_REQUEST, private=True)},
+            START: {"post": start},
             FINISH: {
                 "post": _operation(
-                    "finish", "Trade the proof for a session, once.", _SESSION, _FINISH_REQUEST, private=True
+                    "finish", "Trade the proof for a session, once.", _SESSION, _FINISH_REQUEST, "401"
                 )
             },
             KEYS: {
@@ -112,7 +140,9 @@ def openapi() -> Json:
                     "parameters": [{"name": "projectId", "in": "path", "required": True, "schema": _NAME}],
                 }
             },
-            SIGN_IN: {"post": _signing_in()},
+            SIGN_IN: {"post": sign_in},
+            FAIL_NEXT: {"post": _operation("failNext", "Spoil the next finish.", _ANYTHING, _FAULT)},
+            CALLS: {"get": _operation("calls", "The calls so far, masked.", _whole((_OBJECTS, "calls")))},
             DESCRIPTION: {"get": _operation("openapi", "This description.", _ANYTHING)},
         },
     }
@@ -125,35 +155,24 @@ _REFUSALS: Final = {
     "401": "The project id or key is wrong.",
     "404": "There is no such path or project.",
     "405": "There is no such method.",
+    "409": "No sign-in with this state can go on like this.",
 }
 
 
-def _operation(
-    name: str, summary: str, answer: Json, body: Json | None = None, *, private: bool = False
-) -> Json:
-    statuses = ["404", "405", *(["400"] if body else []), *(["401"] if private else [])]
+def _operation(name: str, summary: str, answer: Json, body: Json | None = None, *refusals: str) -> Json:
+    statuses = sorted({"404", "405", *refusals} | ({"400"} if body else set()))
     operation: Json = {
         "operationId": name,
         "summary": summary,
         "responses": {
             "200": _response("As wanted.", answer),
-            **{status: _response(_REFUSALS[status], _ERROR) for status in sorted(statuses)},
+            **{status: _response(_REFUSALS[status], _ERROR) for status in statuses},
         },
     }
     if body:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    if private:
+    if "401" in refusals:
         operation["security"] = [{"project": []}]
-    return operation
-
-
-def _signing_in() -> Json:
-    operation = _operation("signIn", "Be the phone: sign in with the provider.", _PROOF, _SIGN_IN_REQUEST)
-    for proof in ("code", "idToken"):
-        operation["responses"]["200"].setdefault("links", {})[f"finishWith_{proof}"] = {
-            "operationId": "finish",
-            "requestBody": {key: f"$response.body#/{key}" for key in ("provider", "stateId", proof)},
-        }
     return operation
 
 

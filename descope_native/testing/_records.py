@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, cast
 
 import attrs
 
-from descope_native.testing._json import Json, parse_object
+from descope_native.testing._json import Json, RefusedError, parse_object
 from descope_native.transports import HttpRequest, HttpResponse
 
 
@@ -81,6 +81,14 @@ class Fault:
 
     def __attrs_post_init__(self) -> None:
         own_answer = self.status is None and self.drop in {None, "halfway"}
+        if self.drop not in {None, "before", "after", "halfway"} or self.tokens not in {
+            None,
+            "body",
+            "cookies",
+        }:
+            raise ValueError("drop is 'before', 'after' or 'halfway', tokens 'body' or 'cookies'")
+        if self.delay < 0 or not 200 <= (self.status or 200) <= 599:
+            raise ValueError("delay is 0 seconds at least, status from 200 to 599")
         if self.status is None and (self.headers or self.body):
             raise ValueError("headers and body belong to an answer with a status")
         if self.applied is not None and (own_answer or self.drop == "before"):
@@ -94,6 +102,31 @@ class Fault:
         if self.drop == "before":
             return False
         return self.status is None if self.applied is None else self.applied
+
+
+_KINDS: Final[dict[str, type | tuple[type, ...]]] = {
+    "delay": (int, float),
+    "drop": str,
+    "status": int,
+    "headers": dict,
+    "body": str,
+    "applied": bool,
+    "tokens": str,
+    "fields": dict,
+}
+
+
+def read_fault(described: Json) -> Fault:
+    """A fault as another process asks for it: in the same words, ``body`` being text."""
+    for key, value in described.items():
+        if key not in _KINDS or not isinstance(value, _KINDS[key]):
+            raise RefusedError(400, "E011004", f"{key} is no part of a fault, or has the wrong type")
+    if not all(isinstance(value, str) for value in described.get("headers", {}).values()):
+        raise RefusedError(400, "E011004", "headers has the wrong type")
+    try:
+        return Fault(**{**described, "body": described.get("body", "").encode()})
+    except ValueError as error:
+        raise RefusedError(400, "E011004", str(error)) from None
 
 
 class DroppedError(ConnectionResetError):

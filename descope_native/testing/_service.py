@@ -24,8 +24,17 @@ from descope_native.testing._json import (
     read_object,
     required,
 )
-from descope_native.testing._openapi import DESCRIPTION, FINISH, KEYS, SIGN_IN, START, openapi
-from descope_native.testing._records import Call, DroppedError, Fault, Proof, record
+from descope_native.testing._openapi import (
+    CALLS,
+    DESCRIPTION,
+    FAIL_NEXT,
+    FINISH,
+    KEYS,
+    SIGN_IN,
+    START,
+    openapi,
+)
+from descope_native.testing._records import Call, DroppedError, Fault, Proof, read_fault, record
 from descope_native.testing._tokens import Signer, make_signer
 from descope_native.testing._users import describe, made_user, read_told_name, told_name, without_name
 from descope_native.transports import HttpRequest, HttpResponse
@@ -103,6 +112,8 @@ class FakeDescope:
             FINISH: ("POST", self._finish),
             KEYS.format(projectId=project_id): ("GET", self._keys),
             SIGN_IN: ("POST", self._sign_in),
+            FAIL_NEXT: ("POST", self._fail_next),
+            CALLS: ("GET", self._list_calls),
             DESCRIPTION: ("GET", self._describe_itself),
         }
 
@@ -151,9 +162,9 @@ class FakeDescope:
             state_id = self._begin(provider or "google", implicit=bool(implicit))
         state = self._states.get(state_id)
         if state is None:
-            raise ValueError("no sign-in has this state")
+            raise RefusedError(409, "E011004", "no sign-in has this state")
         if provider not in {None, state.provider} or (implicit and not state.implicit):
-            raise ValueError("the sign-in was started otherwise")
+            raise RefusedError(409, "E011004", "the sign-in was started otherwise")
         state.described = described
         if state.implicit:
             state.id_token = self._id_token(state)
@@ -338,16 +349,20 @@ class FakeDescope:
 
     def _sign_in(self, request: HttpRequest, _: bool) -> HttpResponse:  # noqa: FBT001 -- a route
         body = read_object(request.body)
-        try:
-            proof = self.sign_in(
-                optional(body, "provider", str),
-                state_id=optional(body, "stateId", str),
-                implicit=optional(body, "implicit", bool),
-                user=optional(body, "user", dict),
-            )
-        except ValueError as error:
-            raise RefusedError(400, "E011004", str(error)) from None
+        proof = self.sign_in(
+            optional(body, "provider", str),
+            state_id=optional(body, "stateId", str),
+            implicit=optional(body, "implicit", bool),
+            user=optional(body, "user", dict),
+        )
         return json_response({**proof.as_json(), "nonce": proof.nonce})
+
+    def _fail_next(self, request: HttpRequest, _: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+        self.fail_next(read_fault(read_object(request.body)))
+        return json_response({})
+
+    def _list_calls(self, _: HttpRequest, __: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+        return json_response({"calls": [attrs.asdict(call) for call in self.calls]})
 
     def _describe_itself(self, _: HttpRequest, __: bool) -> HttpResponse:  # noqa: FBT001 -- a route
         return json_response(openapi())

@@ -49,11 +49,11 @@ _APPLE_PARTS: Final = {"firstName": "givenName", "middleName": "middleName", "la
 
 
 def describe(email: str, name: str, user: Mapping[str, Any]) -> Json:
-    """What a provider says of a user. Raises ``ValueError`` where it cannot be said in the answer."""
+    """What a provider says of a user. Refuses what cannot be said in the answer."""
     described: Json = {"email": email, "name": name, **json.loads(json.dumps(user))}
     _check(described, _BLANK, "user")
     if not described["email"]:
-        raise ValueError("user.email is empty")
+        raise _refusal("user.email", "is empty")
     described["userTenants"] = [_tenant(tenant) for tenant in described.get("userTenants", [])]
     given, _, family = described["name"].rpartition(" ")
     return {"givenName": given or family, "familyName": family if given else "", **described}
@@ -67,11 +67,15 @@ def _tenant(described: Any) -> Json:
 def _check(value: Any, blank: Json, where: str) -> None:
     described = as_object(value)
     if described is None:
-        raise ValueError(f"{where} holds something else than objects")
+        raise _refusal(where, "holds something else than objects")
     given = {**blank, **described}
     for key, usual in blank.items():
         if type(given[key]) is not type(usual) or (key in _TEXTS and not _are_texts(given[key])):
-            raise ValueError(f"{where}.{key} has the wrong type")
+            raise _refusal(f"{where}.{key}", "has the wrong type")
+
+
+def _refusal(where: str, problem: str) -> RefusedError:
+    return RefusedError(400, "E011004", f"{where} {problem}")
 
 
 def _are_texts(items: list[Any]) -> bool:
