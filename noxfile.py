@@ -58,7 +58,8 @@ def lint(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build sdist and wheel, and check what a package index would."""
     session.install(*group("build"))
-    shutil.rmtree(DIST, ignore_errors=True)
+    for stale in (DIST, COVERAGE):  # what was recorded is about the last build
+        shutil.rmtree(stale, ignore_errors=True)
     session.run("validate-pyproject", "pyproject.toml")
     session.run("python", "-m", "build", "--outdir", str(DIST))
     files = [str(file) for file in DIST.iterdir()]
@@ -141,10 +142,8 @@ def floor(requirement: Requirement) -> str:
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel, and record what they reach."""
     install_wheel(session, *group("tests"))
-    data = COVERAGE / str(session.python)
-    shutil.rmtree(data, ignore_errors=True)
-    data.mkdir(parents=True)
-    session.env["COVERAGE_FILE"] = str(data / "data")
+    COVERAGE.mkdir(parents=True, exist_ok=True)
+    session.env["COVERAGE_FILE"] = str(COVERAGE / str(session.python))
     run_tests(session, "-m", "not slow", *ELSEWHERE, command=("coverage", "run"))
 
 
@@ -152,8 +151,8 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Sum up what the tests of all interpreters reached: every branch, or this fails."""
     session.install(*group("coverage"))
-    session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
-    session.run("coverage", "combine", "--keep", "--quiet", *(str(data) for data in COVERAGE.glob("3.*")))
+    session.env["COVERAGE_FILE"] = str(COVERAGE / "all")
+    session.run("coverage", "combine", "--keep", "--quiet", str(COVERAGE))
     session.run("coverage", "report")
 
 
