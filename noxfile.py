@@ -143,7 +143,7 @@ def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel, and record what they reach."""
     install_wheel(session, *group("tests"))
     COVERAGE.mkdir(parents=True, exist_ok=True)
-    session.env["COVERAGE_FILE"] = str(COVERAGE / str(session.python))
+    session.env["COVERAGE_FILE"] = str(COVERAGE / "data")  # each process adds a name of its own
     run_tests(session, "-m", "not slow", *ELSEWHERE, command=("coverage", "run"))
 
 
@@ -151,8 +151,8 @@ def tests(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Sum up what the tests of all interpreters reached: every branch, or this fails."""
     session.install(*group("coverage"))
-    session.env["COVERAGE_FILE"] = str(COVERAGE / "all")
-    session.run("coverage", "combine", "--keep", "--quiet", str(COVERAGE))
+    session.env["COVERAGE_FILE"] = str(COVERAGE / "data")
+    session.run("coverage", "combine", "--keep", "--quiet")
     session.run("coverage", "report")
 
 
