@@ -4,6 +4,7 @@ The rules are those of the vendor's documentation and published SDKs; RFC number
 is HTTP's own.
 """
 
+import functools
 import html
 import ipaddress
 import json
@@ -11,8 +12,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 from urllib.parse import quote, quote_plus
 
@@ -51,7 +51,8 @@ _REFRESH_COOKIE: Final = "DSR"
 
 _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
-_JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.ASCII)
+# Complete, or cut short: its parts begin with what base64 makes of '{"'.
+_JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*|eyJ[\w-]{8,}[\w.-]*", re.ASCII)
 _MAX_TEXT: Final = 300
 _MAX_RETRY_AFTER: Final = 3600
 _BLACKED_OUT: Final = "[redacted]"
@@ -62,8 +63,26 @@ def _not_json(_: str) -> Any:
 
 
 _encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode
-_decode_json: Final = json.JSONDecoder(parse_constant=_not_json).decode
-_converter: Final = make_converter()
+_read_json: Final = json.JSONDecoder(parse_constant=_not_json).raw_decode
+
+
+def _decode_json(body: bytes) -> Any:
+    """One JSON value in UTF-8. Raises ValueError or RecursionError."""
+    text = body.decode().strip(" \t\n\r")
+    value, end = _read_json(text)
+    if end != len(text):
+        raise ValueError
+    return value
+
+
+# Made with the first finisher, since it takes half as long as all the rest of this package's import.
+_converter: Final = functools.cache(make_converter)
+
+
+def _parse_date(text: str) -> datetime:
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- dates are rare, and it is dear to load
+
+    return parsedate_to_datetime(text)
 
 
 # --- the request
@@ -92,6 +111,7 @@ def make_endpoint(
     if problem := _problem_with_base_url(base_url, allow_http=allow_http):
         raise InvalidRequestError(f"base_url {problem}")
     base = URL(base_url)
+    _converter()
     return Endpoint(
         base.with_path(base.raw_path.rstrip("/") + FINISH_PATH, encoded=True),
         {
@@ -155,7 +175,7 @@ def build_request(request: FinishRequest, endpoint: Endpoint, timeout: float) ->
         method="POST",
         url=endpoint.url,
         headers=endpoint.headers,
-        body=_encode_json(_converter.unstructure(request)).encode(),
+        body=_encode_json(_converter().unstructure(request)).encode(),
         timeout=timeout,
     )
 
@@ -190,7 +210,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
     if (coding := response.header("Content-Encoding")) and coding.strip().lower() != "identity":
         return "the answer has a Content-Encoding that was not asked for"
     try:
-        answer = _decode_json(response.body.decode())
+        answer = _decode_json(response.body)
     except (ValueError, RecursionError):
         return "the answer is not JSON"
     if type(answer) is not dict:
@@ -198,7 +218,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
     answer = cast("dict[str, Any]", answer)
     if not (answer.get("sessionJwt") and answer.get("refreshJwt")):
         _add_tokens_from_cookies(answer, response)
-    result = structure_result(_converter, answer)
+    result = structure_result(_converter(), answer)
     if not isinstance(result, FinishResult):
         return f"the answer has no session in body or cookies ({_describe_drift(result)})"
     if response.status != 200:
@@ -252,7 +272,7 @@ def _is_expired(attributes: list[str], now: float) -> bool:
     if re.fullmatch(r"-?[0-9]{1,20}", max_age):
         return int(max_age) <= 0
     try:
-        expires = parsedate_to_datetime(values.get("expires", "")[:64])
+        expires = _parse_date(values.get("expires", "")[:64])
         return expires.replace(tzinfo=expires.tzinfo or UTC).timestamp() <= now
     except (ValueError, OverflowError):
         return False
@@ -282,7 +302,7 @@ def _error_texts(
 ) -> tuple[str | None, str | None, str | None]:
     """The error JSON's code, description and message. Any body will do: it only decorates a status."""
     try:
-        error = _decode_json(response.body.decode())
+        error = _decode_json(response.body)
     except (ValueError, RecursionError):
         return None, None, None
     if type(error) is not dict:
@@ -297,7 +317,9 @@ def _error_texts(
 def _text(value: object, black_out: Callable[[str], str]) -> str | None:
     if not isinstance(value, str):
         return None
-    printable = "".join(char if char.isprintable() else " " for char in value[: 2 * _MAX_TEXT])
+    if len(value) > 2 * _MAX_TEXT:  # at a space, or what is left of a secret could not be told for one
+        value = value[: 2 * _MAX_TEXT].rpartition(" ")[0]
+    printable = "".join(char if char.isprintable() else " " for char in value)
     return black_out(printable.strip())[:_MAX_TEXT] or None
 
 
@@ -329,7 +351,7 @@ def parse_retry_after(values: list[str], now: float) -> float | None:
     if not _IMF_FIXDATE.fullmatch(value):
         return None
     try:
-        seconds = parsedate_to_datetime(value).timestamp() - now
+        seconds = _parse_date(value).timestamp() - now
     except (ValueError, OverflowError):
         return None
     return min(max(seconds, 0.0), float(_MAX_RETRY_AFTER))
