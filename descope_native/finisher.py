@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import logging
-import math
+import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -196,8 +196,11 @@ class _Unopened:
         raise TransportClosed("pool", "the finisher is not open; enter it with 'async with'")
 
 
+_LONGEST: Final = sys.float_info.max  # an int may be larger than any float
+
+
 def _checked(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST:
         raise InvalidRequestError("timeout must be seconds, more than 0")
     return float(timeout)
 

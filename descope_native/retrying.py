@@ -51,9 +51,10 @@ class Retry:
     clock: Callable[[], float] = time.monotonic
 
     def __attrs_post_init__(self) -> None:
-        if not (isinstance(self.attempts, int) and self.attempts >= 1):
+        if isinstance(self.attempts, bool) or not (isinstance(self.attempts, int) and self.attempts >= 1):
             raise InvalidRequestError("attempts must be a whole number, 1 at least")
-        if not 0 < self.initial <= self.maximum < float("inf"):
+        waits = isinstance(self.initial, int | float) and isinstance(self.maximum, int | float)
+        if not waits or not 0 < self.initial <= self.maximum < float("inf"):
             raise InvalidRequestError("initial and maximum must be seconds, 0 < initial <= maximum")
         try:
             import_module("tenacity")  # an extra, looked for when it is asked for

@@ -7,7 +7,7 @@ hand-made bytes, so that no HTTP library can smooth over what is sent or receive
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +40,8 @@ class Answer:
     status: int = 200
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
+    never: bool = False
+    """Read the request, and then say nothing for as long as the connection lasts."""
 
     def as_http(self) -> bytes:
         head = f"HTTP/1.1 {self.status} Because\r\n"
@@ -70,10 +72,21 @@ class Received:
 
 @attrs.define
 class Service:
-    """A finisher, and what the service behind it has received."""
+    """A finisher, its transport, and what the service behind it has received."""
 
-    finisher: NativeOAuthFinisher
-    received: list[Received]
+    answers: Sequence[Answer]
+    received: list[Received] = attrs.field(factory=list)
+    arrived: asyncio.Event = attrs.field(factory=asyncio.Event)
+    transport: Any = None
+    finisher: Any = None
+
+    async def answer(self, request: Received) -> Answer:
+        self.received.append(request)
+        self.arrived.set()
+        answer = self.answers[min(len(self.received), len(self.answers)) - 1]
+        if answer.never:
+            await asyncio.Event().wait()
+        return answer
 
     async def finish(self, **arguments: Any) -> Any:
         return await self.finisher.finish(**(arguments or GOOGLE))
@@ -85,39 +98,42 @@ Answering = Callable[..., AbstractAsyncContextManager[Service]]
 @asynccontextmanager
 async def answering_in_memory(*answers: Answer, prefix: str = "", **options: Any) -> AsyncIterator[Service]:
     """`answers` in their order, the last one for ever."""
-    received: list[Received] = []
+    service = Service(answers)
 
-    def handle(request: HttpRequest) -> HttpResponse:
+    async def handle(request: HttpRequest) -> HttpResponse:
         headers = list(request.headers.items())
-        received.append(Received(request.method, request.url.raw_path_qs, headers, request.body))
-        answer = answers[min(len(received), len(answers)) - 1]
+        answer = await service.answer(
+            Received(request.method, request.url.raw_path_qs, headers, request.body)
+        )
         return HttpResponse(answer.status, answer.headers, answer.body)
 
-    transport = InMemoryTransport(handle)
-    base_url = f"http://localhost{prefix}"
+    service.transport = InMemoryTransport(handle)
+    service.finisher = NativeOAuthFinisher(
+        PROJECT, service.transport, base_url=f"http://localhost{prefix}", **options
+    )
     try:
-        yield Service(NativeOAuthFinisher(PROJECT, transport, base_url=base_url, **options), received)
+        yield service
     finally:
-        await transport.close()
+        await service.transport.close()
 
 
 @asynccontextmanager
 async def answering_over_aiohttp(
     *answers: Answer, prefix: str = "", **options: Any
 ) -> AsyncIterator[Service]:
-    received: list[Received] = []
+    """The same, by hand-made bytes over a real connection."""
+    service = Service(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while (request := await read_request(reader)) is not None:
-            received.append(request)
-            writer.write(answers[min(len(received), len(answers)) - 1].as_http())
+            writer.write((await service.answer(request)).as_http())
             await writer.drain()
 
-    async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(raw_server(serve))
-        transport = await stack.enter_async_context(AiohttpTransport.open())
-        base_url = f"http://localhost:{port}{prefix}"
-        yield Service(NativeOAuthFinisher(PROJECT, transport, base_url=base_url, **options), received)
+    async with raw_server(serve) as port, AiohttpTransport.open() as service.transport:
+        service.finisher = NativeOAuthFinisher(
+            PROJECT, service.transport, base_url=f"http://localhost:{port}{prefix}", **options
+        )
+        yield service
 
 
 async def read_request(reader: asyncio.StreamReader) -> Received | None:

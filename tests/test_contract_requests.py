@@ -177,7 +177,7 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ),
     *(
         ("timeout", {**GOOGLE, "timeout": value})
-        for value in [0, -1, 0.0, float("nan"), float("inf"), float("-inf"), True, False, "5", [5]]
+        for value in [0, -1, 0.0, float("nan"), float("inf"), float("-inf"), 10**400, True, False, "5", [5]]
     ),
 ]
 
