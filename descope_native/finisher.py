@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import attrs
 from yarl import URL
@@ -18,12 +18,11 @@ from descope_native.errors import (
     InvalidRequestError,
     Outcome,
     ResponseError,
-    TransportClosed,
     outcome_in,
 )
 from descope_native.models import AppleUser, FinishRequest, FinishResult
 from descope_native.retrying import Retry
-from descope_native.transports import HttpRequest, HttpResponse, Progress, Transport
+from descope_native.transports import HttpRequest, Progress, Transport
 
 __all__ = ["NativeOAuthFinisher"]
 
@@ -103,7 +102,7 @@ class NativeOAuthFinisher:
         try:
             finisher = cls(
                 project_id,
-                _Unopened(),
+                cast("Transport", None),  # it comes once the finisher is entered, and nobody has it before
                 base_url=base_url,
                 auth_management_key=auth_management_key,
                 timeout=timeout,
@@ -187,13 +186,6 @@ class NativeOAuthFinisher:
         except DescopeNativeError as error:
             call.proved = error.outcome
             raise
-
-
-class _Unopened:
-    """Stands where a transport will be once `NativeOAuthFinisher.open` is entered."""
-
-    async def send(self, request: HttpRequest, /) -> HttpResponse:  # noqa: ARG002 -- as the seam has it
-        raise TransportClosed("pool", "the finisher is not open; enter it with 'async with'")
 
 
 _LONGEST: Final = sys.float_info.max  # an int may be larger than any float
