@@ -1,5 +1,7 @@
 """The gate: `nox` runs all of it. `nox --list` says what else there is."""
 
+import itertools
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +18,7 @@ PYPROJECT: Final = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS: Final = nox.project.python_versions(PYPROJECT)
 NAME: Final[str] = PYPROJECT["project"]["name"]
 EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
+DECLARED: Final = [*PYPROJECT["project"]["dependencies"], *itertools.chain(*EXTRAS.values())]
 
 # These need more than the tests group, and have sessions of their own.
 APPS: Final = ("tests/test_apps.py", "tests/test_opentelemetry.py")
@@ -125,9 +128,8 @@ def tests_slow(session: nox.Session) -> None:
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
 def tests_lowest(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows."""
-    declared = [*PYPROJECT["project"]["dependencies"], *(item for extra in EXTRAS.values() for item in extra)]
     lowest = Path(session.create_tmp()) / "lowest.txt"
-    lowest.write_text("\n".join(floor(Requirement(item)) for item in declared))
+    lowest.write_text("\n".join(floor(Requirement(item)) for item in DECLARED))
     install_wheel(session, "--constraint", str(lowest), *group("tests"))
     run_tests(session, "-m", "not slow", *ELSEWHERE)
 
@@ -162,6 +164,31 @@ def bench(session: nox.Session) -> None:
     session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("bench"))
     for script in ("decode", "finish"):
         session.run("python", "-m", f"benchmarks.{script}", *session.posargs)
+
+
+@nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Plant mistakes and see whether the tests notice. Takes hours, unless told where to plant and what to run:
+
+    nox -s mutation -- descope_native/errors.py tests/test_errors.py
+    """
+    target, *chosen = session.posargs or [NAME]
+    session.install(*DECLARED, *group("mutation"))  # not the package: its tree is what gets the mistakes
+    work = Path(session.create_tmp()) / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(ROOT, work, ignore=shutil.ignore_patterns(".*", "build", "dist"))
+    session.chdir(work)
+    command = shlex.join(["python", "-m", "pytest", "-x", "-q", "-m", "not slow", *ELSEWHERE, *chosen])
+    Path("cosmic-ray.toml").write_text(
+        f"[cosmic-ray]\nmodule-path = {target!r}\ntest-command = {command!r}\ntimeout = 300.0\n"
+        "[cosmic-ray.distributor]\nname = 'local'\n"
+    )
+    session.run("cosmic-ray", "init", "cosmic-ray.toml", "session.sqlite")
+    session.run("cosmic-ray", "--verbosity=INFO", "baseline", "cosmic-ray.toml")
+    session.run("cr-filter-pragma", "session.sqlite", success_codes=[0, 1])
+    session.run("cosmic-ray", "exec", "cosmic-ray.toml", "session.sqlite")
+    session.run("cr-report", "--surviving-only", "--show-diff", "session.sqlite")
+    session.run("cr-rate", "session.sqlite")
 
 
 @nox.session(default=False)
