@@ -4,7 +4,13 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
-from descope_native.errors import ConnectError, ConnectionLost, TransportError, UnexpectedResponse
+from descope_native.errors import (
+    ConnectError,
+    ConnectionLost,
+    TransportClosed,
+    TransportError,
+    UnexpectedResponse,
+)
 from descope_native.transports import HttpRequest, HttpResponse
 from descope_native.transports._lifecycle import Lifecycle
 
@@ -41,6 +47,8 @@ class InMemoryTransport:
 
     async def _hand_over(self, request: HttpRequest) -> HttpResponse:
         await asyncio.sleep(0)  # a real network yields here, and tests should meet what that brings
+        if self._lifecycle.closed:
+            raise TransportClosed("pool", "the transport is closed")
         self.requests.append(request)
         request.progress.phase = "wait"
         try:
