@@ -24,11 +24,14 @@ Service = Callable[[HttpRequest], Awaitable[HttpResponse]]
 @asynccontextmanager
 async def serve(service: Service, host: str, port: int) -> AsyncGenerator[str, None]:
     """Serve until the block ends, and give the base URL."""
+    sockets = await _listen(host, port)
+    base_url = URL.build(scheme="http", host=host, port=sockets[0].getsockname()[1])
 
     async def respond(request: web.BaseRequest) -> web.StreamResponse:
         asked = HttpRequest(
             method=request.method,
-            url=request.url,
+            # Not request.url, which takes the word of a Host header for who we are.
+            url=base_url.with_path(request.rel_url.raw_path, encoded=True),
             headers=request.headers,
             body=await request.read(),
             timeout=math.inf,
@@ -39,14 +42,13 @@ async def serve(service: Service, host: str, port: int) -> AsyncGenerator[str, N
             return await _drop(request, dropped.answer)
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
-    sockets = await _listen(host, port)
     server = web.Server(respond, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     try:
         for sock in sockets:
             await web.SockSite(runner, sock).start()
-        yield str(URL.build(scheme="http", host=host, port=sockets[0].getsockname()[1]))
+        yield str(base_url)
     finally:
         await runner.cleanup()
 
