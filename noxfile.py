@@ -168,7 +168,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
-    """Plant mistakes and see whether the tests notice. Takes hours, unless told where to plant and what to run:
+    """Plant mistakes and see whether tests notice. Takes hours, unless told where to plant and what to run:
 
     nox -s mutation -- descope_native/errors.py tests/test_errors.py
     """
