@@ -116,6 +116,7 @@ def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str 
 _STRING: Final = frozenset({str})
 _STRING_OR_NULL: Final = frozenset({str, NoneType})
 _BOOLEAN: Final = frozenset({bool})
+_IMMUTABLE: Final = frozenset({str, int, bool, NoneType})  # a float may be infinite
 _NOTHING_FREE_FORM: Final[FrozenDict[Json]] = FrozenDict()
 
 
@@ -186,15 +187,19 @@ def _structure_object_or_false(value: Any, _: Any) -> FrozenDict[Json]:
 def _freeze(value: Any, depth: int) -> Any:
     """JSON made deeply immutable."""
     kind = type(value)
-    if kind is dict or kind is list:
-        if not depth:
-            raise _Misfit(attrs.NOTHING, Drift("", f"nesting of {_MAX_DEPTH} at most", "more"))
-        if kind is list:
-            return tuple([_freeze(item, depth - 1) for item in value])
-        return FrozenDict({key: _freeze(item, depth - 1) for key, item in value.items()})
     if kind is float and not math.isfinite(value):
         raise _Misfit(attrs.NOTHING, Drift("", "finite number", "infinity"))
-    return value
+    if kind is not list and kind is not dict:
+        return value
+    if not depth:
+        raise _Misfit(attrs.NOTHING, Drift("", f"nesting of {_MAX_DEPTH} at most", "more"))
+    if kind is list:
+        if not _IMMUTABLE.issuperset(map(type, value)):
+            value = [_freeze(item, depth - 1) for item in value]
+        return tuple(value)
+    if not _IMMUTABLE.issuperset(map(type, value.values())):
+        value = {key: _freeze(item, depth - 1) for key, item in value.items()}
+    return FrozenDict(value)
 
 
 def _thaw(value: Any) -> Any:
