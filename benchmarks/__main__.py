@@ -1,0 +1,10 @@
+"""Everything that is measured, in one run: python -m benchmarks [--quick] [--json FILE]."""
+
+from benchmarks.decode import decode
+from benchmarks.finish import finish
+from benchmarks.growth import growth
+from benchmarks.measure import main
+from benchmarks.weight import weight
+
+if __name__ == "__main__":
+    main(decode, finish, weight, growth)
