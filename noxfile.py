@@ -111,9 +111,7 @@ def apps(session: nox.Session) -> None:
 
 @nox.session(name="other-clients", requires=["build"])
 def other_clients(session: nox.Session) -> None:
-    """Let clients that somebody else wrote judge the stand-in."""
-    if shutil.which("npm") is None:
-        session.skip("the vendor's Node SDK needs Node.js and npm")
+    """Let clients that somebody else wrote judge the stand-in; those for Node where npm is there."""
     install_wheel(session, *group("other-clients"))
     run_tests(session, *OTHER_CLIENTS)
 
