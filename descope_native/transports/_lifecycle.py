@@ -27,11 +27,10 @@ class Lifecycle:
 
     async def run(self, attempt: Attempt, request: HttpRequest) -> HttpResponse:
         """Await the attempt until the deadline, and say what is proved if it does not end well."""
-        self._refuse_strangers()
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 -- a coroutine on this loop runs in a task
-        cancellations = task.cancelling()
         request.progress.phase = "pool"
+        self._refuse_strangers()
+        if request.timeout <= 0:  # or a pooled connection would take the code before the clock is looked at
+            raise RequestTimeout("pool", request.timeout)
         clock = asyncio.timeout(request.timeout)
         self._in_flight.add(clock)
         self._drained.clear()
@@ -49,12 +48,6 @@ class Lifecycle:
                 failure = _closed_in(request.progress.phase)
             else:
                 failure = RequestTimeout(request.progress.phase, request.timeout)
-        except asyncio.CancelledError:
-            # A session that is closed elsewhere cancels the futures its callers queue on: nobody
-            # cancelled this task, and its caller must not take it for that.
-            if task.cancelling() > cancellations:
-                raise
-            failure = _closed_in(request.progress.phase)
         finally:
             self._in_flight.discard(clock)
             if not self._in_flight:

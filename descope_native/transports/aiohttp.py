@@ -7,14 +7,15 @@ import select
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from descope_native.errors import (
@@ -205,24 +206,32 @@ class AiohttpTransport:
     ) -> "HttpResponse | DescopeNativeError | _Stale":
         # Failures are handed over by return value: an exception of aiohttp's quotes requests, and so
         # would each traceback and context that it is part of.
+        cancellations = _cancellations()
         try:
             return await self._read(
                 await self._session.post(
                     request.url, data=body, headers=request.headers, allow_redirects=False
                 ),
                 request.progress,
+                body,
             )
         except asyncio.CancelledError:
-            raise
+            # A session that its owner closes cancels the futures that its callers queue on: nobody
+            # cancelled this task, and its caller must not take it for that.
+            if not self._session.closed or _cancellations() > cancellations:
+                raise
+            return TransportClosed(request.progress.phase, "the session was closed")
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
             if self._session.closed:
                 return TransportClosed(request.progress.phase, "the session was closed")
             if request.progress.phase == "connect":
                 return self._unsent(error, request, body)
             return _sent(error, request.progress)
+        finally:
+            body.drop_unsent()
 
     async def _read(
-        self, response: aiohttp.ClientResponse, progress: Progress
+        self, response: aiohttp.ClientResponse, progress: Progress, body: "_Body"
     ) -> "HttpResponse | DescopeNativeError | _Stale":
         chunks: list[bytes] = []
         try:
@@ -233,18 +242,28 @@ class AiohttpTransport:
             if not 200 <= response.status < 300:
                 progress.answer = answer
             left = self._max_body
-            while not response.content.at_eof():
-                chunks.append(await response.content.readany())
-                left -= len(chunks[-1])
-                if left < 0:
-                    problem = f"the answer's body is larger than {self._max_body} bytes"
-                    return progress.answer or UnexpectedResponse(answer.status, problem)
+            with _told_of_bad_chunks(response.content, body.protocol):
+                while not response.content.at_eof():
+                    chunks.append(await response.content.readany())
+                    left -= len(chunks[-1])
+                    if left < 0:
+                        problem = f"the answer's body is larger than {self._max_body} bytes"
+                        return progress.answer or UnexpectedResponse(answer.status, problem)
             return HttpResponse(answer.status, answer.headers, b"".join(chunks))
-        except (aiohttp.ClientError, OSError):
-            return progress.answer or ConnectionLost("read", "the connection was lost within the answer")
+        except (aiohttp.ClientError, OSError, RuntimeError):  # the last is what aiohttp says to a lost connection
+            return progress.answer or self._cut(response.status, body)
         finally:
             response.close()  # does nothing to one that was read to its end
             del response, chunks  # they hold tokens, and this frame may be in a traceback
+
+    def _cut(self, status: int, body: "_Body") -> DescopeNativeError:
+        """Why the body of a 2xx did not come whole."""
+        if self._session.closed:
+            return TransportClosed("read", "the session was closed")
+        # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
+        if body.protocol is not None and isinstance(body.protocol.exception(), HttpProcessingError):
+            return UnexpectedResponse(status, "the answer's body is not HTTP")
+        return ConnectionLost("read", "the connection was lost within the answer")
 
     def _unsent(self, error: Exception, request: HttpRequest, body: "_Body") -> "DescopeNativeError | _Stale":
         """Why nothing was sent."""
@@ -279,11 +298,17 @@ class _Body(aiohttp.BytesPayload):
         self._progress = request.progress
         self._used = used
         self.protocol: ResponseHandler | None = None
+        self._transport: asyncio.Transport | None = None
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         stream = cast("StreamWriter", writer)
         protocol = self.protocol = cast("ResponseHandler", stream.protocol)
-        transport = stream.transport
+        transport = self._transport = stream.transport
+        if transport is not None and protocol not in self._used and _has_unread(transport):
+            # New to us, but another user of a borrowed session may have left something there. It may
+            # as well be of TLS, so the event loop is let read it before it is judged.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         if (
             transport is None
             or transport.is_closing()
@@ -293,7 +318,42 @@ class _Body(aiohttp.BytesPayload):
             raise ConnectionResetError
         self._progress.phase = "send"
         await super().write_with_length(writer, content_length)
-        self._progress.phase = "wait"
+        if self._progress.phase == "send":  # an answer may come early
+            self._progress.phase = "wait"
+
+    def drop_unsent(self) -> None:
+        """Forget what waits in the buffer of a connection that aiohttp has closed.
+
+        It would be sent whenever the peer comes to read it, and the socket stay open until then.
+        """
+        if self._transport is not None and self.protocol is not None and self.protocol.transport is None:
+            self._transport.abort()
+
+
+@contextmanager
+def _told_of_bad_chunks(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Iterator[None]:
+    """Wake who reads a body when a later part of it is not HTTP: aiohttp closes and leaves them waiting."""
+    closed = None if content.is_eof() or protocol is None else protocol.closed
+    if closed is None:
+        yield
+        return
+
+    def tell(_: object) -> None:
+        if protocol is not None and isinstance(protocol.exception(), HttpProcessingError):
+            content.set_exception(aiohttp.ClientPayloadError())
+
+    closed.add_done_callback(tell)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(tell)
+        closed.remove_done_callback(_heed)
+        closed.add_done_callback(_heed)
+
+
+def _heed(closed: asyncio.Future[None]) -> None:
+    """Look at how a connection ended, or asyncio logs that nobody did."""
+    closed.exception()
 
 
 def _has_unread(transport: asyncio.Transport) -> bool:
@@ -306,6 +366,11 @@ def _has_unread(transport: asyncio.Transport) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task is not None else 0
 
 
 def _checked_proxy(proxy: "str | URL | _Proxy | None") -> _Proxy:
@@ -372,7 +437,7 @@ def _connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per k
             return ConnectError("other", "the host is not an address", safe_to_retry=False)
         case aiohttp.ClientError() | OSError():
             return None
-        case RuntimeError():  # what an empty answer of the resolver ends in
+        case RuntimeError() | AssertionError():  # what an empty answer of the resolver ends in
             return ConnectError("dns", "the host name resolved to nothing")
         case _:
             return TransportError("connect", f"the transport failed ({type(error).__name__})")
