@@ -1,4 +1,15 @@
-"""A stand-in for the service, for tests, demos and other programs: ``FakeDescope``.
+"""A stand-in for the service, for tests, demos and other programs.
+
+In a test, as the handler of a transport that needs no network:
+
+    fake = FakeDescope()
+    finisher = NativeOAuthFinisher(fake.project_id, InMemoryTransport(fake))
+    proof = fake.sign_in("apple", email="ada@example.com", name="Ada Lovelace")
+    result = await finisher.finish(**proof.as_arguments())
+
+For other programs, ``async with fake.serve() as base_url``, or ``descope-native fake``. What they cannot say
+in Python they say over HTTP: ``POST /stand-in/sign-in`` is the phone, ``POST /stand-in/fail-next`` a fault,
+``GET /stand-in/calls`` the record, and ``GET /stand-in/openapi.json`` tells the rest.
 
 It speaks literal JSON and shares no code with the client but the shape of an HTTP request, so that it
 cannot share the client's mistakes either.

@@ -50,6 +50,10 @@ def _pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
     return tuple(headers)
 
 
+_DROPS: Final = {None, "before", "after", "halfway"}
+_PLACES: Final = {None, "body", "cookies"}
+
+
 @attrs.frozen(kw_only=True)
 class Fault:
     """What goes wrong with one call. Several things may.
@@ -61,8 +65,8 @@ class Fault:
         status: answer with this, ``headers`` and ``body`` instead.
         headers: of that answer; pairs, or a mapping.
         body: of that answer.
-        applied: whether the request takes effect (a code is spent) although its own answer is not
-            sent: unless given, it does before a ``drop``, and does not for a ``status``.
+        applied: whether the request takes effect (a code is spent) although its own answer is not sent:
+            with ``drop="after"`` it does, with a ``status`` it does not, unless given.
         tokens: where this answer has them, ``"body"`` or ``"cookies"`` only.
         fields: merged into the JSON of the answer, to add unknown keys or ill-typed values.
 
@@ -80,20 +84,18 @@ class Fault:
     fields: Json | None = None
 
     def __attrs_post_init__(self) -> None:
-        own_answer = self.status is None and self.drop in {None, "halfway"}
-        if self.drop not in {None, "before", "after", "halfway"} or self.tokens not in {
-            None,
-            "body",
-            "cookies",
-        }:
+        if self.drop not in _DROPS or self.tokens not in _PLACES:
             raise ValueError("drop is 'before', 'after' or 'halfway', tokens 'body' or 'cookies'")
-        if self.delay < 0 or not 200 <= (self.status or 200) <= 599:
+        if self.delay < 0 or (self.status is not None and not 200 <= self.status <= 599):
             raise ValueError("delay is 0 seconds at least, status from 200 to 599")
+        unanswered = self.drop in {"before", "after"}
+        if unanswered and self.status is not None:
+            raise ValueError("drop leaves no room for a status, unless it is 'halfway'")
         if self.status is None and (self.headers or self.body):
             raise ValueError("headers and body belong to an answer with a status")
-        if self.applied is not None and (own_answer or self.drop == "before"):
+        if self.applied is not None and self.status is None and self.drop != "after":
             raise ValueError("applied is a choice only with a status, or with drop='after'")
-        if not own_answer and (self.tokens or self.fields):
+        if (unanswered or self.status is not None) and (self.tokens or self.fields):
             raise ValueError("tokens and fields are of the service's own answer, which is not sent")
 
     @property
