@@ -22,7 +22,7 @@ All of them survive pickling, so a process pool or a task queue may hand them on
 """
 
 import enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 __all__ = [
     "ConnectError",
@@ -125,7 +125,7 @@ class ConnectError(TransportError):
 
     def __init__(self, reason: ConnectReason, problem: str, safe_to_retry: bool = True) -> None:  # noqa: FBT001, FBT002 -- pickle hands arguments over by position
         super().__init__("connect", problem)
-        self.args = (reason, problem, safe_to_retry)  # what pickle rebuilds it from
+        self.args: tuple[Any, ...] = (reason, problem, safe_to_retry)  # what pickle rebuilds it from
         self.reason: ConnectReason = reason
         self._safe_to_retry = safe_to_retry
 
@@ -144,7 +144,7 @@ class TLSError(ConnectError):
 
     def __init__(self, problem: str) -> None:
         super().__init__("tls", problem, safe_to_retry=False)
-        self.args = (problem,)
+        self.args: tuple[Any, ...] = (problem,)
 
 
 class RequestTimeout(TransportError, TimeoutError):
@@ -156,7 +156,7 @@ class RequestTimeout(TransportError, TimeoutError):
 
     def __init__(self, phase: Phase, seconds: float) -> None:
         super().__init__(phase, f"no answer within {seconds:.3g} s")
-        self.args = (phase, seconds)
+        self.args: tuple[Any, ...] = (phase, seconds)
         self.seconds = seconds
 
     @property
@@ -247,7 +247,7 @@ class RateLimitedError(RejectedError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(status, trace_id, code, description, message)
-        self.args = (*self.args, retry_after)
+        self.args: tuple[Any, ...] = (*self.args, retry_after)
         self.retry_after = retry_after
 
     @property
@@ -269,7 +269,7 @@ class UnexpectedResponse(ResponseError):
 
     def __init__(self, status: int, problem: str, trace_id: str | None = None) -> None:
         super().__init__(status, trace_id)
-        self.args = (status, problem, trace_id)
+        self.args: tuple[Any, ...] = (status, problem, trace_id)
         self.problem = problem
 
     def __str__(self) -> str:
