@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from types import GenericAlias
 from typing import Any, Final
 
 import attrs
@@ -56,14 +57,16 @@ def plain_cattrs(body: bytes) -> Callable[[], Any]:
     converter = make_plain_converter()
     converter.register_structure_hook_func(lambda t: t is object, lambda value, _: value)  # free-form JSON
     for cls in CLASSES:
-        names = {field.name: override(rename=wire_name(field.name)) for field in attrs.fields(cls)}
+        names: dict[str, Any] = {
+            field.name: override(rename=wire_name(field.name)) for field in attrs.fields(cls)
+        }
         converter.register_structure_hook(cls, make_dict_structure_fn(cls, converter, **names))
     return lambda: converter.loads(body, FinishResult)
 
 
 def pydantic_models(body: bytes) -> Callable[[], Any]:
     """Frozen models of the same fields, strict as ours, read by pydantic's own JSON parser."""
-    import pydantic  # noqa: PLC0415 -- may be missing
+    import pydantic
 
     models: dict[Any, Any] = {
         Mapping[str, bool]: dict[str, bool],
@@ -82,9 +85,14 @@ def pydantic_models(body: bytes) -> Callable[[], Any]:
             for field in attrs.fields(cls)
             if field.name not in {"extra", "drift"}
         }
-        model = pydantic.create_model(cls.__name__, __config__=config, **fields)
-        models |= {cls: model, cls | None: model | None, tuple[cls, ...]: tuple[model, ...]}
+        ours: Any = cls
+        theirs: Any = pydantic.create_model(cls.__name__, __config__=config, **fields)
+        models |= {ours: theirs, ours | None: theirs | None, tuples_of(ours): tuples_of(theirs)}
     return lambda: models[FinishResult].model_validate_json(body)
+
+
+def tuples_of(item: type) -> GenericAlias:
+    return GenericAlias(tuple, (item, ...))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
+from yarl import URL
 
 from benchmarks.answer import ID_TOKEN, PATH, REQUEST, answer, as_body
-from benchmarks.measure import Ratio, Settings, installed, interleaved, main, ratio
+from benchmarks.measure import Costs, Ratio, Settings, installed, interleaved, main, ratio
 from benchmarks.server import running
 from descope_native import AiohttpTransport, HttpResponse, InMemoryTransport, NativeOAuthFinisher, Transport
 
@@ -54,7 +56,6 @@ async def idiomatic_aiohttp(base: str) -> AsyncIterator[Call]:
 @asynccontextmanager
 async def bare_aiohttp(base: str) -> AsyncIterator[Call]:
     """As little as aiohttp can be asked to do: everything prepared once, nothing checked."""
-    from yarl import URL  # noqa: PLC0415 -- prepared, like the rest of this function
 
     url = URL(base + PATH)
     headers = {**HEADERS, "Content-Type": "application/json"}
@@ -71,7 +72,7 @@ async def bare_aiohttp(base: str) -> AsyncIterator[Call]:
 @asynccontextmanager
 async def official_client(base: str) -> AsyncIterator[Call]:
     """What every method of the vendor's async client comes down to."""
-    from descope.http_client_async import HTTPClientAsync  # noqa: PLC0415 -- may be missing
+    from descope.http_client_async import HTTPClientAsync
 
     async with HTTPClientAsync("P2abcdefghijklmnopqrstuvwxyz", base) as client:
 
@@ -83,7 +84,7 @@ async def official_client(base: str) -> AsyncIterator[Call]:
 
 @asynccontextmanager
 async def httpx_client(base: str) -> AsyncIterator[Call]:
-    import httpx  # noqa: PLC0415 -- may be missing
+    import httpx
 
     async with httpx.AsyncClient() as client:
 
@@ -95,7 +96,7 @@ async def httpx_client(base: str) -> AsyncIterator[Call]:
 
 @asynccontextmanager
 async def mocked_httpx(_: str) -> AsyncIterator[Call]:
-    import httpx  # noqa: PLC0415 -- may be missing
+    import httpx
 
     headers, body = {"Content-Type": "application/json"}, as_body(answer())
     transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, content=body))
@@ -191,13 +192,12 @@ def finish(settings: Settings) -> list[Ratio]:
 def measured(
     settings: Settings, runner: asyncio.Runner, calls: dict[str, Call], in_memory: dict[str, Call]
 ) -> list[Ratio]:
-    def candidates(
-        names: Any, measure: Callable[..., Any], *arguments: int
-    ) -> dict[str, Callable[[], float]]:
-        return {name: lambda call=call: runner.run(measure(call, *arguments)) for name, call in names.items()}
+    def interleave(title: str, of: dict[str, Call], rounds: int, measure: Any, *arguments: int) -> Costs:
+        def once(call: Call) -> float:
+            return float(runner.run(measure(call, *arguments)))
 
-    def interleave(title: str, names: Any, rounds: int, measure: Any, *arguments: int) -> dict[str, list[float]]:
-        return interleaved(title, candidates(names, measure, *arguments), settings.rounds(rounds))
+        candidates = {name: partial(once, call) for name, call in of.items()}
+        return interleaved(title, candidates, settings.rounds(rounds))
 
     ratios: list[Ratio] = []
     one = interleave("finish, one by one", calls, 40, cpu_one_by_one, settings.times(100))

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +27,8 @@ def growth(settings: Settings) -> list[Ratio]:
 def growing_answers(settings: Settings) -> list[Ratio]:
     few, many = with_tenants(100), with_tenants(1000)
     candidates = {
-        FEW: cpu_per_call(lambda: our_decode(few), settings.times(50)),
-        MANY: cpu_per_call(lambda: our_decode(many), settings.times(50)),
+        FEW: cpu_per_call(partial(our_decode, few), settings.times(50)),
+        MANY: cpu_per_call(partial(our_decode, many), settings.times(50)),
     }
     costs = interleaved("growth", candidates, settings.rounds(30))
     return [ratio("growth", f"decoding {MANY} ÷ {FEW}", costs, (MANY, FEW), 10.5)]
@@ -40,8 +41,8 @@ def large_answers(settings: Settings) -> list[Ratio]:
         body = nearly_a_mebibyte(grow)
         assert our_decode(body).session_jwt
         candidates = {
-            "ours": cpu_per_call(lambda body=body: our_decode(body), 1),
-            "json.loads": cpu_per_call(lambda body=body: json.loads(body), 1),
+            "ours": cpu_per_call(partial(our_decode, body), 1),
+            "json.loads": cpu_per_call(partial(json.loads, body), 1),
         }
         costs = interleaved(f"1 MiB of {what}", candidates, settings.rounds(15))
         name = f"1 MiB of {what}: stall ÷ json.loads of it"

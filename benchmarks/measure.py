@@ -35,9 +35,11 @@ class Ratio:
     value: float
     low: float
     high: float
-    goal: float | None = None
-    sense: Literal["<=", ">="] = "<="
-    detail: str = ""
+    goal: float | None
+    sense: Literal["<=", ">="]
+    medians: dict[str, float]
+    """What the two cost, in this unit."""
+    unit: str
 
     @property
     def verdict(self) -> str:
@@ -65,11 +67,10 @@ def interleaved(title: str, candidates: Mapping[str, Callable[[], float]], round
     for name in names:
         candidates[name]()  # a first time for caches, connections and the interpreter's own warming up
     for number in range(rounds):
-        progress(f"{title}: round {number + 1} of {rounds}")
+        progress(title, number + 1, rounds)
         for name in names:
             costs[name].append(candidates[name]())
         names.append(names.pop(0))
-    progress("")
     return costs
 
 
@@ -98,18 +99,21 @@ def ratio(
     top, bottom = over
     ratios = [a / b for a, b in zip(costs[top], costs[bottom], strict=True)]
     low, value, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    detail = " ÷ ".join(f"{statistics.median(costs[name]) * _UNITS[unit]:.4g}" for name in over) + f" {unit}"
-    return Ratio(subject, measure, value, low, high, goal, sense, detail)
+    medians = {name: statistics.median(costs[name]) * _UNITS[unit] for name in over}
+    return Ratio(subject, measure, value, low, high, goal, sense, medians, unit)
 
 
 _UNITS: Final = {"µs": 1e6, "ms": 1e3, "calls/s": 1, "B": 1, "MiB": 2.0**-20}
 
 
-def progress(text: str) -> None:
+def progress(title: str, number: int, rounds: int) -> None:
+    """One line that is written over, or, where that cannot be, one at the start."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-    elif text.endswith((" 1", ": round 1 of 3")) or ": round 1 of " in text:
-        print(text, file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{title}: round {number} of {rounds} ", end="", file=sys.stderr, flush=True)
+        if number == rounds:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    elif number == 1:
+        print(f"{title}: {rounds} rounds", file=sys.stderr, flush=True)
 
 
 def table(ratios: list[Ratio]) -> str:
@@ -122,7 +126,7 @@ def table(ratios: list[Ratio]) -> str:
             f"{r.low:.3g} – {r.high:.3g}",
             "" if r.goal is None else f"{r.sense} {r.goal:g}",
             r.verdict,
-            r.detail,
+            " ÷ ".join(f"{median:.4g}" for median in r.medians.values()) + f" {r.unit}",
         )
         for r in ratios
     ]

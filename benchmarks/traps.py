@@ -100,7 +100,9 @@ class Server:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 length = next(
-                    int(line.split(":")[1]) for line in head.splitlines() if line.lower().startswith("content-length")
+                    int(line.split(":")[1])
+                    for line in head.splitlines()
+                    if line.lower().startswith("content-length")
                 )
                 body = (await reader.readexactly(length)).decode()
                 self.heads.append(head)
@@ -165,7 +167,9 @@ async def stray_answer(client: Opener) -> bool:
     async with server.listening() as base, client(base, 5.0) as call:
         await attempt(call, "alice")
         idle.set()
-        await asyncio.sleep(0.05)  # the stray crosses the loopback; there is no event for "it is in the kernel"
+        await asyncio.sleep(
+            0.05
+        )  # the stray crosses the loopback; there is no event for "it is in the kernel"
         result = await attempt(call, "bob")
     return "mallory" not in str(result)
 
@@ -227,7 +231,9 @@ async def vague_error(client: Opener) -> bool:
         await over.wait()
 
     async with Server(silent).listening() as base, AsyncExitStack() as stack:
-        unsent = await attempt(await stack.enter_async_context(client(base.replace("http:", "https:"), 0.3)), "a")
+        unsent = await attempt(
+            await stack.enter_async_context(client(base.replace("http:", "https:"), 0.3)), "a"
+        )
         sent = await attempt(await stack.enter_async_context(client(base, 0.3)), "a")
         over.set()
     if isinstance(unsent, DescopeNativeError) and isinstance(sent, DescopeNativeError):
@@ -248,7 +254,8 @@ TRAPS = {
 async def run() -> dict[str, dict[str, bool]]:
     """Client to trap to whether it came through."""
     return {
-        name: {trap: await spring(client) for trap, spring in TRAPS.items()} for name, client in CLIENTS.items()
+        name: {trap: await spring(client) for trap, spring in TRAPS.items()}
+        for name, client in CLIENTS.items()
     }
 
 

@@ -28,7 +28,9 @@ def weight(settings: Settings) -> list[Ratio]:
     if OFFICIAL in costs:
         ratios = [
             ratio("weight", f"{OURS} ÷ {OFFICIAL}", costs, (OURS, OFFICIAL), 0.4, unit="ms"),
-            ratio("weight", f"its dependencies alone ÷ {OFFICIAL}", costs, (DEPENDENCIES, OFFICIAL), unit="ms"),
+            ratio(
+                "weight", f"its dependencies alone ÷ {OFFICIAL}", costs, (DEPENDENCIES, OFFICIAL), unit="ms"
+            ),
         ]
     body = as_body(answer())
     kept = {
