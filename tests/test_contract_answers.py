@@ -373,7 +373,7 @@ async def test_strict_names_ten_places_and_counts_the_rest(answering: Answering)
 @pytest.mark.parametrize("level", TABLES)
 async def test_unknown_keys_are_kept_and_go_back_to_json(answering: Answering, level: str) -> None:
     """The service grows: what is new is in `extra`, no drift, and survives result -> JSON -> result."""
-    news = {
+    news: dict[str, object] = {
         "string": "x",
         "nested": [1, {"deep": [None, True, 1.5]}],
         "": None,

@@ -1,5 +1,7 @@
 """Cookie mode: the tokens come as Set-Cookie lines, over both transports."""
 
+from typing import Any
+
 import pytest
 from support import Answer, Answering, as_json, session
 
@@ -22,7 +24,7 @@ def in_cookies(*lines: str, status: int = 200, **body: object) -> Answer:
     [{}, {"sessionJwt": "", "refreshJwt": ""}, {"sessionJwt": None, "refreshJwt": None}],
     ids=["absent", "empty", "null"],
 )
-async def test_tokens_are_taken_from_the_usual_cookies(answering: Answering, body: dict[str, object]) -> None:
+async def test_tokens_are_taken_from_the_usual_cookies(answering: Answering, body: dict[str, Any]) -> None:
     """DS is the session and DSR the refresh token; a comma in Expires splits nothing; none of it is drift."""
     answer = in_cookies("DS=se.ss.ion" + USUAL, "DSR=re.fre.sh" + USUAL, **body)
     async with answering(answer, strict=True) as service:
@@ -42,7 +44,7 @@ async def test_tokens_are_taken_from_the_usual_cookies(answering: Answering, bod
     ],
 )
 async def test_the_body_names_the_cookies(
-    answering: Answering, body: dict[str, object], session_jwt: str, refresh_jwt: str | None
+    answering: Answering, body: dict[str, Any], session_jwt: str, refresh_jwt: str | None
 ) -> None:
     """`sessionCookieName` and `cookieName` (of the refresh token) go before DS and DSR."""
     lines = ["DSR=usual-refresh", "MyR=my-refresh", "DS=usual-session", "MyS=my-session"]
@@ -198,6 +200,6 @@ async def test_one_answers_cookies_do_not_reach_the_next(answering: Answering) -
         ("Sun, 06 Nov 1994 08:49:37", 784111777, False),
     ],
 )
-def test_expires_is_a_moment(expires: str, now: float, kept: bool) -> None:  # noqa: FBT001
+def test_expires_is_a_moment(expires: str, now: float, kept: bool) -> None:
     """A cookie is gone at the very second that Expires names, in UTC unless it says otherwise."""
     assert read_cookies([f"DS=x; Expires={expires}"], now) == ({"DS": "x"} if kept else {})

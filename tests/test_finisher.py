@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -75,7 +76,8 @@ def test_a_long_project_id_names_its_region(project_id: str, base_url: str) -> N
 async def sent_to(project_id: str, **options: Any) -> URL:
     transport = InMemoryTransport(lambda request: HttpResponse(200, (), session().body))
     await NativeOAuthFinisher(project_id, transport, **options).finish(**GOOGLE)
-    return only(transport.requests).url
+    url: URL = only(transport.requests).url
+    return url
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_a_refusal_keeps_no_key(arguments: dict[str, Any], by: str) -> None:
         NativeOAuthFinisher(transport=NoTransport(), **arguments) if by == "the class" else (
             NativeOAuthFinisher.open(**arguments)
         )
-    traceback = caught.tb
+    traceback: TracebackType | None = caught.tb
     while traceback is not None:
         if traceback.tb_frame.f_globals["__name__"].startswith("descope_native"):
             assert KEY not in repr(traceback.tb_frame.f_locals)

@@ -294,7 +294,8 @@ def test_a_frozen_dict_is_equal_to_any_mapping_of_the_same_items() -> None:
     assert frozen == FrozenDict({"b": (2,), "a": 1})
     assert hash(frozen) == hash(FrozenDict({"b": (2,), "a": 1}))
     assert frozen != {"a": 1}
-    assert frozen != [("a", 1), ("b", (2,))]
+    pairs: object = [("a", 1), ("b", (2,))]
+    assert frozen != pairs
 
 
 def test_a_frozen_dict_pickles_and_dumps() -> None:
