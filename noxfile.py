@@ -1,6 +1,7 @@
 """The gate: `nox` runs all of it. `nox --list` says what else there is."""
 
 import itertools
+import os
 import re
 import shlex
 import shutil
@@ -176,6 +177,21 @@ def bench(session: nox.Session) -> None:
     """Measure, against peers that are pinned. For a smoke run: `nox -s bench -- --quick`."""
     session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(default=False, requires=["build"])
+def soak(session: nox.Session) -> None:
+    """Run the ground-truth harness for long: `nox -s soak -- --calls 500000 --seed 1`."""
+    install_wheel(session, *group("tests"))
+    session.run("python", str(ROOT / "tests" / "harness"), *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session(default=False, requires=["build"])
+def fuzz(session: nox.Session) -> None:
+    """Let hypothesis try each property for long; HYPOTHESIS_EXAMPLES says how often."""
+    install_wheel(session, *group("tests"))
+    session.env["HYPOTHESIS_EXAMPLES"] = os.environ.get("HYPOTHESIS_EXAMPLES", "20000")
+    run_tests(session, "-m", "hypothesis", *ELSEWHERE)
 
 
 @nox.session(default=False)
