@@ -145,3 +145,53 @@ async def test_schemathesis_would_find_something(tmp_path: Path) -> None:
     )
     with pytest.raises(AssertionError, match="Response violates schema"):
         await fuzz(fake, tmp_path, "--max-examples", "5", "--max-failures", "1", "--seed", "1")
+
+
+IN_EVERY_KIND_OF_TEST: Final = """\
+import asyncio
+
+import pytest
+
+from descope_native import InMemoryTransport, NativeOAuthFinisher
+from descope_native.testing import FakeDescope
+
+
+@pytest.fixture
+def fake():
+    return FakeDescope()
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+async def sign_in(fake):
+    finisher = NativeOAuthFinisher(fake.project_id, InMemoryTransport(fake))
+    result = await finisher.finish(**fake.sign_in().as_arguments())
+    assert result.first_seen
+
+
+def test_in_a_sync_test(fake):
+    asyncio.run(sign_in(fake))
+
+
+@pytest.mark.asyncio
+async def test_under_pytest_asyncio(fake):
+    await sign_in(fake)
+
+
+@pytest.mark.anyio
+async def test_under_anyio(fake):
+    await sign_in(fake)
+"""
+
+
+async def test_the_stand_in_works_in_every_kind_of_test(tmp_path: Path) -> None:
+    """One fixture serves sync tests, pytest-asyncio's and anyio's, with warnings as errors."""
+    for plugin in ("pytest_asyncio", "anyio"):
+        pytest.importorskip(plugin, reason=f"{plugin} is not installed")
+    (tmp_path / "test_it.py").write_text(IN_EVERY_KIND_OF_TEST)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    printed = await run(sys.executable, "-m", "pytest", "-q", "-W", "error", cwd=tmp_path)
+    assert "3 passed" in printed
