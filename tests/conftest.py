@@ -2,12 +2,19 @@
 
 import asyncio
 import inspect
+import os
 
 import hypothesis
 import pytest
 from support import Answering, answering_in_memory, answering_over_aiohttp
 
-hypothesis.settings.register_profile("here", deadline=None, database=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "here",
+    deadline=None,
+    database=None,
+    print_blob=True,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
+)
 hypothesis.settings.load_profile("here")
 
 

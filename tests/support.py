@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from descope_native import HttpRequest, HttpResponse, InMemoryTransport, NativeOAuthFinisher
+from descope_native import FrozenDict, HttpRequest, HttpResponse, InMemoryTransport, NativeOAuthFinisher
 from descope_native.transports.aiohttp import AiohttpTransport
 
 DATA: Final = Path(__file__).with_name("data")
@@ -182,3 +182,15 @@ def only(values: Iterable[Any]) -> Any:
     """The one value there is."""
     (value,) = values
     return value
+
+
+def assert_deeply_frozen(value: Any) -> None:
+    """Nothing in it can be changed, however deep one looks."""
+    if attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            assert_deeply_frozen(getattr(value, field.name))
+    elif isinstance(value, tuple | FrozenDict):
+        for item in value.values() if isinstance(value, FrozenDict) else value:
+            assert_deeply_frozen(item)
+    else:
+        assert value is None or type(value) in {str, int, float, bool}, type(value)

@@ -104,7 +104,7 @@ def test_the_tree_is_this() -> None:
     PROOFS,
     ids=[f"{type(error).__name__}{error.args}" for error, *_ in PROOFS],
 )
-def test_each_error_proves_this(error: DescopeNativeError, outcome: Outcome, safe_to_retry: bool) -> None:  # noqa: FBT001
+def test_each_error_proves_this(error: DescopeNativeError, outcome: Outcome, safe_to_retry: bool) -> None:
     """The outcome is read off what is known, and nothing is safe to retry that might be spent."""
     assert error.outcome is outcome
     assert error.safe_to_retry is safe_to_retry
@@ -174,7 +174,7 @@ STATE = "state/with+odd=chars&more;to:come"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJlbWFpbCI6ImFkYUBleGFtcGxlLmNvbSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 NAMES = AppleUser(given_name="Zoë Anne-Marie", middle_name="O'Łuk", family_name='Quote" Back\\slash')
 USER_TEXT = json.dumps(
-    {"name": {"firstName": "Grace Brewster", "lastName": "Höpper"}, "more": [["Vassar College"]]}
+    {"name": {"firstName": "Grace Brewster", "lastName": "Höpper"}, "more": [["Vassar College"], 5, None, True]}
 )
 
 SPELLINGS: dict[str, Any] = {
