@@ -8,7 +8,7 @@ import ssl as tls
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import aiohttp
@@ -236,13 +236,15 @@ class AiohttpTransport:
         chunks: list[bytes] = []
         try:
             if progress.phase == "connect":
+                response.close()  # even one that was read to its end
                 return _Stale()  # an answer to nothing that we asked: it is somebody else's
             progress.phase = "read"
             answer = HttpResponse(response.status, tuple(response.headers.items()))
             if not 200 <= response.status < 300:
                 progress.answer = answer
             left = self._max_body
-            with _told_of_bad_chunks(response.content, body.protocol):
+            whole = response.content.is_eof()  # as a rule: a small body comes with its head
+            with nullcontext() if whole else _told_of_bad_chunks(response.content, body.protocol):
                 while not response.content.at_eof():
                     chunks.append(await response.content.readany())
                     left -= len(chunks[-1])
@@ -250,10 +252,11 @@ class AiohttpTransport:
                         problem = f"the answer's body is larger than {self._max_body} bytes"
                         return progress.answer or UnexpectedResponse(answer.status, problem)
             return HttpResponse(answer.status, answer.headers, b"".join(chunks))
-        except (aiohttp.ClientError, OSError, RuntimeError):  # the last is what aiohttp says to a lost connection
+        except (aiohttp.ClientError, OSError, RuntimeError):  # aiohttp raises the last for a lost connection
             return progress.answer or self._cut(response.status, body)
         finally:
-            response.close()  # does nothing to one that was read to its end
+            if not response.closed:  # it is where its body was read to the end
+                response.close()
             del response, chunks  # they hold tokens, and this frame may be in a traceback
 
     def _cut(self, status: int, body: "_Body") -> DescopeNativeError:
@@ -333,7 +336,7 @@ class _Body(aiohttp.BytesPayload):
 @contextmanager
 def _told_of_bad_chunks(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Iterator[None]:
     """Wake who reads a body when a later part of it is not HTTP: aiohttp closes and leaves them waiting."""
-    closed = None if content.is_eof() or protocol is None else protocol.closed
+    closed = None if protocol is None else protocol.closed
     if closed is None:
         yield
         return
