@@ -98,14 +98,14 @@ class Connection(asyncio.Protocol):
     def reset(self) -> None:
         """RST."""
         sock = self.transport.get_extra_info("socket")
-        if sock.fileno() >= 0:
+        if sock is not None and sock.fileno() >= 0:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def is_idle(self) -> bool:
         """Whether nothing of a next request has arrived, not even in the kernel."""
         sock = self.transport.get_extra_info("socket")
-        if sock.fileno() < 0 or self.transport.is_closing():
+        if sock is None or sock.fileno() < 0 or self.transport.is_closing():
             return False
         return self.read == len(self.received) and not select.select([sock], [], [], 0)[0]
 

@@ -1,0 +1,35 @@
+"""`python -m tests.harness --calls 500000 --seed 1`: a longer run than the gate has time for."""
+
+import argparse
+import asyncio
+import secrets
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests import each other by their bare names
+
+from harness.run import run  # noqa: E402 -- see above
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.harness")
+    parser.add_argument("--calls", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    parser.add_argument("--tls-share", type=float, default=0.2, help="of the calls (default 0.2)")
+    parser.add_argument("--fresh-share", type=float, default=0.1, help="without reuse, strays in flight (0.1)")
+    arguments = parser.parse_args()
+    violations = 0
+    for name, share, options in (
+        ("plain", 1 - arguments.tls_share - arguments.fresh_share, {}),
+        ("TLS", arguments.tls_share, {"tls": True}),
+        ("fresh connections, strays in flight", arguments.fresh_share, {"reuse": False}),
+    ):
+        print(f"--- {name}", flush=True)
+        figures = asyncio.run(run(round(arguments.calls * share), arguments.seed, progress=True, **options))
+        print(figures, flush=True)
+        violations += len(figures.violations)
+    return 1 if violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

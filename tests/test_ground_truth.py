@@ -1,0 +1,47 @@
+"""Random faults, deadlines and cancellations, judged by what the servers really received.
+
+`HARNESS_CALLS` makes it longer, `HARNESS_SEED` repeats a run; `python -m tests.harness` prints figures.
+"""
+
+import os
+import re
+import secrets
+
+import pytest
+from harness import guards
+from harness.run import MakeTransport, run
+
+CALLS = int(os.environ.get("HARNESS_CALLS", "20000"))
+SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
+
+
+@pytest.mark.parametrize(
+    ("share", "tls", "reuse"),
+    [(0.7, False, True), (0.2, True, True), (0.1, False, False)],
+    ids=["plain", "TLS", "fresh connections and strays in flight"],
+)
+async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
+    share: float, tls: bool, reuse: bool
+) -> None:
+    """20,000 calls in all: the label agrees with the servers' record, and nothing is left over or told."""
+    figures = await run(round(CALLS * share), SEED, tls=tls, reuse=reuse)
+    print(figures)
+    assert figures.violations == []
+    assert figures.calls == round(CALLS * share)
+    assert len(figures.ends) > 8  # the faults were not all of one kind
+
+
+@pytest.mark.parametrize(
+    ("unguarded", "expected"),
+    [
+        (guards.JudgedByType, "said not sent, and the server has it"),
+        (guards.WithoutDirtyCheck, "a token of somebody else"),
+        (guards.WithCookieJar, "a cookie was sent"),
+        (guards.FollowingRedirects, "a redirect was followed|its code was sent . times"),
+    ],
+)
+async def test_the_harness_notices_each_guard_that_is_missing(unguarded: MakeTransport, expected: str) -> None:
+    """With one guard away the same faults break the same promises, so a run without violations means something."""
+    figures = await run(1500, SEED, make_transport=unguarded)
+    print(figures)
+    assert any(re.search(expected, violation) for violation in figures.violations)
