@@ -22,7 +22,8 @@ SameSite = Literal["lax", "strict", "none"]
 _SESSION_COOKIE: Final = "DS"
 _REFRESH_COOKIE: Final = "DSR"
 
-_NAME: Final = re.compile(r"[\w!#$%&'*+.^`|~-]{1,256}", re.ASCII)  # a token, RFC 9110 §5.6.2
+# A token, RFC 9110 §5.6.2; what begins with $ is lost on servers that read it as RFC 2109 did.
+_NAME: Final = re.compile(r"(?!\$)[\w!#$%&'*+.^`|~-]{1,256}", re.ASCII)
 _RESERVED: Final = frozenset(  # what http.cookies, and all that is built on it, refuses for a name
     {
         "comment",

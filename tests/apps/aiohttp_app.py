@@ -1,0 +1,50 @@
+"""Native sign-in with aiohttp.web: python -m aiohttp.web aiohttp_app:create_app"""
+
+import os
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native.cookies import make_cookies
+from descope_native.http_status import message_for, status_for
+
+FINISHER = web.AppKey("finisher", NativeOAuthFinisher)
+
+
+async def open_finisher(app: web.Application) -> AsyncIterator[None]:
+    async with NativeOAuthFinisher.open(
+        os.environ["DESCOPE_PROJECT_ID"],
+        base_url=os.environ.get("DESCOPE_BASE_URI"),
+        timeout=float(os.environ.get("SIGN_IN_TIMEOUT", "15")),
+    ) as app[FINISHER]:
+        yield
+
+
+async def sign_in(request: web.Request) -> web.Response:
+    try:
+        body = await request.json()
+        proof = {name: body.get(name) for name in ("provider", "state_id", "code", "id_token", "user")}
+    except (ValueError, AttributeError):
+        raise web.HTTPBadRequest from None
+    result = await request.app[FINISHER].finish(**proof)
+    response = web.json_response({"first_seen": result.first_seen})
+    for cookie in make_cookies(result):
+        response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
+    return response
+
+
+@web.middleware
+async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except DescopeNativeError as error:
+        return web.json_response({"message": message_for(error)}, status=status_for(error))
+
+
+def create_app(argv: list[str]) -> web.Application:
+    app = web.Application(middlewares=[refuse])
+    app.cleanup_ctx.append(open_finisher)
+    app.router.add_post("/sign-in", sign_in)
+    return app

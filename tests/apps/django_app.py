@@ -1,0 +1,56 @@
+"""Native sign-in with async Django: uvicorn django_app:application"""
+
+import json
+import os
+from typing import Any
+
+from django.conf import settings
+from django.core.asgi import get_asgi_application
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.urls import path
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_POST
+
+from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native.cookies import make_cookies
+from descope_native.http_status import message_for, status_for
+
+
+@csrf_exempt  # an app has no page to take a CSRF token from, and the proof is a secret of its own
+@require_POST
+async def sign_in(request: ASGIRequest) -> HttpResponse:
+    try:
+        body = json.loads(request.body)
+        proof = {name: body.get(name) for name in ("provider", "state_id", "code", "id_token", "user")}
+    except (ValueError, AttributeError):
+        return HttpResponseBadRequest()
+    try:
+        result = await request.scope["state"]["finisher"].finish(**proof)
+    except DescopeNativeError as error:
+        return JsonResponse({"message": message_for(error)}, status=status_for(error))
+    response = JsonResponse({"first_seen": result.first_seen})
+    for cookie in make_cookies(result):
+        response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
+    return response
+
+
+urlpatterns = [path("sign-in", sign_in)]
+settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["localhost"])
+django = get_asgi_application()
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Django, and around it the lifespan that it has none of."""
+    if scope["type"] != "lifespan":
+        await django(scope, receive, send)
+        return
+    await receive()
+    async with NativeOAuthFinisher.open(
+        os.environ["DESCOPE_PROJECT_ID"],
+        base_url=os.environ.get("DESCOPE_BASE_URI"),
+        timeout=float(os.environ.get("SIGN_IN_TIMEOUT", "15")),
+    ) as scope["state"]["finisher"]:
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -1,0 +1,49 @@
+"""Native sign-in with Starlette: hypercorn starlette_app:app"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native.cookies import make_cookies
+from descope_native.http_status import message_for, status_for
+
+
+@asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with NativeOAuthFinisher.open(
+        os.environ["DESCOPE_PROJECT_ID"],
+        base_url=os.environ.get("DESCOPE_BASE_URI"),
+        timeout=float(os.environ.get("SIGN_IN_TIMEOUT", "15")),
+    ) as app.state.finisher:
+        yield
+
+
+async def sign_in(request: Request) -> JSONResponse:
+    try:
+        body = await request.json()
+        proof = {name: body.get(name) for name in ("provider", "state_id", "code", "id_token", "user")}
+    except (ValueError, AttributeError):
+        raise HTTPException(400) from None
+    result = await request.app.state.finisher.finish(**proof)
+    response = JSONResponse({"first_seen": result.first_seen})
+    for cookie in make_cookies(result):
+        response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
+    return response
+
+
+async def refuse(request: Request, error: DescopeNativeError) -> JSONResponse:
+    return JSONResponse({"message": message_for(error)}, status_for(error))
+
+
+app = Starlette(
+    routes=[Route("/sign-in", sign_in, methods=["POST"])],
+    exception_handlers={DescopeNativeError: refuse},
+    lifespan=lifespan,
+)

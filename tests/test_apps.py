@@ -1,0 +1,402 @@
+"""The applications in apps/: each with the network swapped for a stand-in, and each under a real server."""
+
+import asyncio
+import base64
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import attrs
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from support import PROJECT
+
+from descope_native import InMemoryTransport, NativeOAuthFinisher
+from descope_native.testing import FakeDescope, Fault, Proof
+
+APPS = Path(__file__).with_name("apps")
+
+
+@attrs.frozen
+class Answer:
+    """What the phone gets from an application."""
+
+    status: int
+    cookies: list[str]
+    body: bytes
+
+    def tokens(self) -> dict[str, str]:
+        """Name to token of the cookies that were set."""
+        return dict(cookie.split(";")[0].split("=") for cookie in self.cookies)
+
+
+Post = Callable[[bytes], Awaitable[Answer]]
+
+
+def as_body(proof: Proof) -> bytes:
+    return json.dumps(proof.as_arguments()).encode()
+
+
+def claims(token: str) -> Any:
+    """What a JWT says, read without the library or a JWT package."""
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def check_session_cookies(answer: Answer) -> None:
+    assert answer.status == 200
+    assert json.loads(answer.body) == {"first_seen": True}
+    tokens = answer.tokens()
+    assert {name: claims(token)["drn"] for name, token in tokens.items()} == {"DS": "DS", "DSR": "DSR"}
+    for cookie in answer.cookies:
+        attributes = {attribute.strip().lower() for attribute in cookie.split(";")[1:]}
+        assert {"httponly", "secure", "samesite=lax", "path=/"} <= attributes
+        assert any(attribute.startswith("max-age=") for attribute in attributes)
+
+
+BAD_INPUT = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff",
+    b"{}",
+    b'{"provider": "google", "state_id": "s"}',
+    b'{"provider": "google", "state_id": "s", "id_token": 1}',
+    b'{"provider": "", "state_id": "s", "id_token": "t"}',
+    b'{"provider": "google", "state_id": "s", "id_token": "t", "code": "c"}',
+    b'{"provider": "apple", "state_id": "s", "code": "c", "user": "not JSON"}',
+]
+
+
+# --- in this process, each with its framework's own way to put something else in a place
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@asynccontextmanager
+async def asgi(app: Any) -> AsyncIterator[Post]:
+    httpx = pytest.importorskip("httpx")
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="https://localhost") as client:
+        yield posting_with_httpx(client)
+
+
+def posting_with_httpx(client: Any) -> Post:
+    async def post(body: bytes) -> Answer:
+        response = await client.post("/sign-in", content=body, headers=JSON)
+        return Answer(response.status_code, response.headers.get_list("set-cookie"), response.content)
+
+    return post
+
+
+@asynccontextmanager
+async def fastapi(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    module = imported("fastapi_app", "fastapi")
+    module.app.dependency_overrides[module.get_finisher] = lambda: finisher
+    async with asgi(module.app) as post:
+        yield post
+    module.app.dependency_overrides.clear()
+
+
+@asynccontextmanager
+async def starlette(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    module = imported("starlette_app", "starlette")
+    module.app.state.finisher = finisher
+    async with asgi(module.app) as post:
+        yield post
+
+
+@asynccontextmanager
+async def aiohttp_web(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    module = imported("aiohttp_app", "aiohttp")
+    app = module.create_app([])
+    app.cleanup_ctx.clear()
+    app[module.FINISHER] = finisher
+    async with TestClient(TestServer(app)) as client:
+
+        async def post(body: bytes) -> Answer:
+            async with client.post("/sign-in", data=body, headers=JSON) as response:
+                return Answer(
+                    response.status, response.headers.getall("Set-Cookie", []), await response.read()
+                )
+
+        yield post
+
+
+@asynccontextmanager
+async def litestar(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    module = imported("litestar_app", "litestar")
+
+    async def get_finisher() -> NativeOAuthFinisher:
+        return finisher
+
+    app = module.Litestar(
+        route_handlers=[module.sign_in],
+        dependencies={"finisher": module.Provide(get_finisher)},
+        exception_handlers=module.app.exception_handlers,
+    )
+    async with asgi(app) as post:
+        yield post
+
+
+@asynccontextmanager
+async def quart(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    app = imported("quart_app", "quart").app
+    app.extensions["finisher"] = finisher
+    client = app.test_client(use_cookies=False)
+
+    async def post(body: bytes) -> Answer:
+        response = await client.post("/sign-in", data=body, headers=JSON)
+        return Answer(response.status_code, response.headers.getlist("Set-Cookie"), await response.get_data())
+
+    yield post
+
+
+@asynccontextmanager
+async def sanic(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytest.importorskip("sanic").Sanic, "test_mode", True)  # lets a name be used again
+        patch.setenv("DESCOPE_PROJECT_ID", PROJECT)
+        sys.modules.pop("sanic_app", None)  # an app of Sanic's starts once
+        app = imported("sanic_app", "sanic").app
+        async with lifespan(app), asgi(app) as post:
+            app.ctx.finisher = finisher
+            yield post
+
+
+@asynccontextmanager
+async def django(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
+    module = imported("django_app", "django")
+
+    async def with_state(scope: Any, receive: Any, send: Any) -> None:
+        await module.django({**scope, "state": {"finisher": finisher}}, receive, send)
+
+    async with asgi(with_state) as post:
+        yield post
+
+
+@asynccontextmanager
+async def lifespan(app: Any) -> AsyncIterator[None]:
+    """Start and stop an ASGI application as a server does."""
+    steps: asyncio.Queue[str] = asyncio.Queue()
+    done: asyncio.Queue[str] = asyncio.Queue()
+
+    async def receive() -> dict[str, str]:
+        return {"type": await steps.get()}
+
+    async def send(message: dict[str, str]) -> None:
+        await done.put(message["type"])
+
+    scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(app(scope, receive, send))
+        await steps.put("lifespan.startup")
+        assert await done.get() == "lifespan.startup.complete"
+        yield
+        await steps.put("lifespan.shutdown")
+        assert await done.get() == "lifespan.shutdown.complete"
+
+
+def imported(module: str, framework: str) -> Any:
+    pytest.importorskip(framework)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(APPS)
+        return importlib.import_module(module)
+
+
+InProcess = Callable[[NativeOAuthFinisher], AbstractAsyncContextManager[Post]]
+every_framework = pytest.mark.parametrize(
+    "app",
+    [fastapi, starlette, aiohttp_web, litestar, quart, sanic, django],
+    ids=lambda app: app.__name__,
+)
+
+
+@asynccontextmanager
+async def swapped(app: InProcess, fake: FakeDescope) -> AsyncIterator[Post]:
+    finisher = NativeOAuthFinisher(fake.project_id, InMemoryTransport(fake), timeout=0.2)
+    async with app(finisher) as post:
+        yield post
+
+
+@every_framework
+async def test_a_sign_in_sets_both_tokens_as_cookies(app: InProcess) -> None:
+    """Each framework turns the result into two safe cookies, whichever way the tokens came."""
+    for tokens in ("body", "cookies"):
+        fake = FakeDescope(tokens=tokens)
+        async with swapped(app, fake) as post:
+            check_session_cookies(await post(as_body(fake.sign_in("apple", name="Ada Lovelace"))))
+
+
+@every_framework
+async def test_bad_input_is_the_apps_mistake_and_reaches_nobody(app: InProcess) -> None:
+    """Whatever cannot be a sign-in gets a 400, or the framework's own 422, and no call is made."""
+    fake = FakeDescope()
+    async with swapped(app, fake) as post:
+        for body in BAD_INPUT:
+            answer = await post(body)
+            assert (answer.status in {400, 422}, answer.cookies) == (True, []), body
+    assert fake.calls == []
+
+
+FAULTS = {
+    "late": (Fault(delay=5), 504),
+    "broken": (Fault(status=503), 502),
+    "busy": (Fault(status=429, headers={"Retry-After": "1"}), 503),
+    "refused": (Fault(status=400), 401),
+    "lost": (Fault(drop="before"), 502),
+}
+
+
+@every_framework
+@pytest.mark.parametrize(("fault", "status"), FAULTS.values(), ids=FAULTS)
+async def test_a_failed_sign_in_is_answered_with_the_shared_status(
+    app: InProcess, fault: Fault, status: int
+) -> None:
+    """One mapping serves every framework, with one sentence for the person and no cookie."""
+    fake = FakeDescope()
+    fake.fail_next(fault)
+    async with swapped(app, fake) as post:
+        answer = await post(as_body(fake.sign_in("google")))
+    assert (answer.status, answer.cookies) == (status, [])
+    assert json.loads(answer.body)["message"].endswith("again.")
+
+
+# --- under real servers
+
+
+@attrs.frozen
+class Server:
+    """How to run an application, and the line that says that it listens."""
+
+    module: str
+    needs: tuple[str, ...]
+    command: str
+    listening: str
+
+
+SERVERS = {
+    "fastapi": Server(
+        "fastapi_app",
+        ("fastapi", "uvicorn"),
+        "uvicorn fastapi_app:app --port {port} --workers 2",
+        "startup complete",
+    ),
+    "starlette": Server(
+        "starlette_app",
+        ("starlette", "hypercorn"),
+        "hypercorn starlette_app:app --bind localhost:{port}",
+        "Running on",
+    ),
+    "aiohttp.web": Server(
+        "aiohttp_app", (), "aiohttp.web -H localhost -P {port} aiohttp_app:create_app", "Running on"
+    ),
+    "litestar": Server(
+        "litestar_app",
+        ("litestar", "granian"),
+        "granian --interface asgi --port {port} --workers 2 litestar_app:app",
+        "Started worker",
+    ),
+    "quart": Server(
+        "quart_app",
+        ("quart", "hypercorn"),
+        "hypercorn quart_app:app --bind localhost:{port} --workers 2",
+        "Running on",
+    ),
+    "sanic": Server(
+        "sanic_app", ("sanic",), "sanic sanic_app:app --port {port} --workers 2", "Starting worker"
+    ),
+    "django": Server(
+        "django_app",
+        ("django", "uvicorn"),
+        "uvicorn django_app:application --port {port}",
+        "startup complete",
+    ),
+}
+
+
+@asynccontextmanager
+async def running(server: Server, environment: dict[str, str]) -> AsyncIterator[str]:
+    """Start the server, wait until it listens, give its URL; it must end cleanly when asked to."""
+    with socket.create_server(("localhost", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *server.command.format(port=port).split(),
+        cwd=APPS,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path)]), **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    output = b""
+    try:
+        async with asyncio.timeout(30):
+            while server.listening.encode() not in output:
+                line = await process.stdout.readline()
+                assert line, output.decode()
+                output += line
+        yield f"http://localhost:{port}"
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            async with asyncio.timeout(10):
+                output += (await process.communicate())[0]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what a hanging server would leave behind
+    assert b"Traceback" not in output, output.decode()
+
+
+@pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+async def test_an_application_works_under_a_real_server(server: Server) -> None:
+    """Over HTTP, configured by the environment, with several workers where the server has them."""
+    for needed in server.needs:
+        pytest.importorskip(needed)
+    fake = FakeDescope()
+    async with fake.serve() as base_url:
+        environment = {
+            "DESCOPE_PROJECT_ID": fake.project_id,
+            "DESCOPE_BASE_URI": base_url,
+            "SIGN_IN_TIMEOUT": "2",
+        }
+        async with (
+            running(server, environment) as url,
+            aiohttp.ClientSession(
+                cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=20)
+            ) as session,
+        ):
+
+            async def post(body: bytes) -> Answer:
+                async with session.post(f"{url}/sign-in", data=body, headers=JSON) as response:
+                    cookies = response.headers.getall("Set-Cookie", [])
+                    return Answer(response.status, cookies, await response.read())
+
+            proofs = [fake.sign_in("google", email=f"user{number}@example.com") for number in range(8)]
+            answers = await asyncio.gather(*(post(as_body(proof)) for proof in proofs))
+            for answer in answers:
+                check_session_cookies(answer)
+            assert len({claims(answer.tokens()["DS"])["sub"] for answer in answers}) == len(proofs)
+
+            again = await post(as_body(proofs[0]))
+            assert (again.status, again.cookies) == (401, [])
+            assert (await post(b"{")).status in {400, 422}
+            assert [call.status for call in fake.calls] == [200] * len(proofs) + [400]
+
+            fake.fail_next(Fault(delay=60))
+            late = await post(as_body(fake.sign_in("google")))
+            assert (late.status, late.cookies) == (504, [])
