@@ -72,7 +72,7 @@ async def refused(answering: Answering, answer: Answer) -> ResponseError:
 
 
 @pytest.mark.parametrize(("status", "safe_to_retry"), REJECTED)
-async def test_a_4xx_is_the_services_no(answering: Answering, status: int, safe_to_retry: bool) -> None:  # noqa: FBT001
+async def test_a_4xx_is_the_services_no(answering: Answering, status: int, safe_to_retry: bool) -> None:
     """Only 421 and 425 say that nobody looked at the request; whatever the body, the status decides."""
     for body in BODIES.values():
         error = await refused(answering, Answer(status, body=body))

@@ -174,7 +174,7 @@ STATE = "state/with+odd=chars&more;to:come"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJlbWFpbCI6ImFkYUBleGFtcGxlLmNvbSJ9.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 NAMES = AppleUser(given_name="Zoë Anne-Marie", middle_name="O'Łuk", family_name='Quote" Back\\slash')
 USER_TEXT = json.dumps(
-    {"name": {"firstName": "Grace Brewster", "lastName": "Höpper"}, "more": [["Vassar College"], 5, None, True]}
+    {"name": {"firstName": "Grace Brewster", "lastName": "Höpper"}, "more": [["Vassar College"], 5, None]}
 )
 
 SPELLINGS: dict[str, Any] = {
