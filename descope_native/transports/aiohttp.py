@@ -244,7 +244,7 @@ class AiohttpTransport:
                 progress.answer = answer
             left = self._max_body
             whole = response.content.is_eof()  # as a rule: a small body comes with its head
-            with nullcontext() if whole else _told_of_bad_chunks(response.content, body.protocol):
+            with nullcontext() if whole else _told_of_the_end(response.content, body.protocol):
                 while not response.content.at_eof():
                     chunks.append(await response.content.readany())
                     left -= len(chunks[-1])
@@ -334,15 +334,18 @@ class _Body(aiohttp.BytesPayload):
 
 
 @contextmanager
-def _told_of_bad_chunks(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Iterator[None]:
-    """Wake who reads a body when a later part of it is not HTTP: aiohttp closes and leaves them waiting."""
+def _told_of_the_end(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Iterator[None]:
+    """Wake who reads a body when its connection is closed, for a part of it that is not HTTP or by the
+    session's owner: aiohttp would leave them waiting.
+    """
     closed = None if protocol is None else protocol.closed
     if closed is None:
         yield
         return
 
     def tell(_: object) -> None:
-        if protocol is not None and isinstance(protocol.exception(), HttpProcessingError):
+        spoiled = protocol is not None and isinstance(protocol.exception(), HttpProcessingError)
+        if spoiled or not (content.is_eof() or content.exception()):
             content.set_exception(aiohttp.ClientPayloadError())
 
     closed.add_done_callback(tell)
