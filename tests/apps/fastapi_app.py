@@ -24,8 +24,9 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, NativeOAuthFinisher]
         yield {"finisher": finisher}
 
 
-def get_finisher(request: Request) -> NativeOAuthFinisher:
-    return request.state.finisher
+async def get_finisher(request: Request) -> NativeOAuthFinisher:
+    finisher: NativeOAuthFinisher = request.state.finisher
+    return finisher
 
 
 class SignIn(BaseModel):

@@ -27,7 +27,8 @@ async def lifespan(app: Litestar) -> AsyncIterator[None]:
 
 
 async def get_finisher(state: State) -> NativeOAuthFinisher:
-    return state.finisher
+    finisher: NativeOAuthFinisher = state.finisher
+    return finisher
 
 
 @attrs.frozen
