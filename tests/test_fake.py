@@ -182,6 +182,55 @@ def assert_same_types(documented: Any, real: Any) -> None:
             assert_same_types(documented[key], real[key])
 
 
+async def test_of_a_new_user_only_what_is_known_is_set(asking: Asking) -> None:
+    """Everything else is off or empty, and the times follow from the clock."""
+    clock = Clock()
+    fake = FakeDescope(clock=clock)
+    async with asking(fake) as client:
+        answer = (await client.finish(fake.sign_in())).json
+    user = answer.pop("user")
+    assert answer.pop("sessionJwt") != answer.pop("refreshJwt")
+    assert re.fullmatch(r"U2[0-9A-Za-z]{25}", user.pop("userId"))
+    assert not any(answer.pop("idpResponse").values())
+    assert {key: value for key, value in answer.items() if value} == {
+        "cookiePath": "/",
+        "cookieMaxAge": 2_419_200,
+        "cookieExpiration": clock.now + 2_419_200,
+        "firstSeen": True,
+        "sessionExpiration": clock.now + 600,
+        "nextRefreshSeconds": 580,
+    }
+    assert {key: value for key, value in user.items() if value} == {
+        "loginIds": ["ada@example.com"],
+        "externalIds": ["ada@example.com"],
+        "email": "ada@example.com",
+        "verifiedEmail": True,
+        "name": "Ada Lovelace",
+        "givenName": "Ada",
+        "familyName": "Lovelace",
+        "status": "enabled",
+        "editable": True,
+        "OAuth": {"google": True},
+        "createdTime": clock.now,
+        "modifiedTime": clock.now,
+    }
+
+
+def test_an_id_token_says_what_a_provider_would() -> None:
+    """Who, for which app, in answer to which nonce, and for an hour."""
+    clock = Clock()
+    proof = FakeDescope(clock=clock).sign_in()
+    assert claims_of(str(proof.id_token)) == {
+        "iss": "https://google.example.com",
+        "aud": "com.example.google",
+        "sub": "ada@example.com",
+        "email": "ada@example.com",
+        "nonce": proof.nonce,
+        "iat": clock.now,
+        "exp": clock.now + 3600,
+    }
+
+
 async def test_an_answer_can_be_as_large_as_a_real_one() -> None:
     """Two tenants and signed tokens make about 2.7 kB."""
     fake = FakeDescope(tokens="body")
@@ -764,6 +813,15 @@ def test_a_fault_that_makes_no_sense_is_refused(nonsense: dict[str, Any]) -> Non
     """A fault that would not do what it says is an error where it is written."""
     with pytest.raises(ValueError, match=r"^(drop|delay|headers|applied|tokens)"):
         Fault(**nonsense)
+
+
+@pytest.mark.parametrize("status", [200, 599])
+async def test_a_fault_can_have_any_final_status(status: int) -> None:
+    """From the first to the last (RFC 9110 §15), and nothing of its own in it."""
+    fake = FakeDescope()
+    fake.fail_next(Fault(status=status))
+    async with asking_directly(fake) as client:
+        assert await client.finish(fake.sign_in()) == Reply(status, [], b"")
 
 
 async def test_another_process_asks_for_faults_and_reads_the_calls(asking: Asking) -> None:
