@@ -216,7 +216,7 @@ async def test_closing_waits_for_a_handler_that_cleans_up() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            for _ in range(5):
+            for _turn in range(5):
                 await asyncio.sleep(0)
             cleaned.append(True)
         raise AssertionError
@@ -287,7 +287,7 @@ async def test_cancellation_reaches_the_handler_and_passes_through() -> None:
     for steps in range(6):
         transport = InMemoryTransport(hang)
         call = asyncio.create_task(transport.send(request()))
-        for _ in range(steps):
+        for _turn in range(steps):
             await asyncio.sleep(0)
         call.cancel("mine")
         with pytest.raises(asyncio.CancelledError, match="mine"):
