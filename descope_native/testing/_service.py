@@ -107,7 +107,7 @@ class FakeDescope:
         self._told_by_apple: set[str] = set()
         self._next_faults: list[Fault] = []
         self._rules: list[tuple[Callable[[HttpRequest], bool], Fault]] = []
-        self._routes: dict[str, tuple[str, Callable[[HttpRequest, bool], HttpResponse]]] = {
+        self._routes: dict[str, tuple[str, Callable[[HttpRequest, Fault], HttpResponse]]] = {
             START: ("POST", self._start),
             FINISH: ("POST", self._finish),
             KEYS.format(projectId=project_id): ("GET", self._keys),
@@ -221,8 +221,7 @@ class FakeDescope:
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer; where a fault drops the connection, raise ``ConnectionResetError``."""
         fault = self._fault_for(request)
-        in_cookies = (fault.tokens or self._tokens) == "cookies"
-        own_answer = self._answer(request, in_cookies=in_cookies) if fault.takes_effect else None
+        own_answer = self._answer(request, fault) if fault.takes_effect else None
         if fault.drop in {"before", "after"}:
             answer = None
         elif fault.status is not None:
@@ -239,7 +238,7 @@ class FakeDescope:
             raise DroppedError(answer)
         return answer
 
-    def _answer(self, request: HttpRequest, *, in_cookies: bool) -> HttpResponse:
+    def _answer(self, request: HttpRequest, fault: Fault) -> HttpResponse:
         trace_id = ("cf-ray", f"{self._secret(16)}-FAKE")
         route = self._routes.get(request.url.path)
         if route is None:
@@ -249,7 +248,7 @@ class FakeDescope:
             refusal = RefusedError(405, "E011003", f"the method is {method}")
             return refusal.as_response(trace_id, ("Allow", method))
         try:
-            answer = respond(request, in_cookies)
+            answer = respond(request, fault)
         except RefusedError as refusal:
             return refusal.as_response(trace_id)
         return attrs.evolve(answer, headers=(*answer.headers, trace_id))
@@ -259,7 +258,7 @@ class FakeDescope:
         if given != [self._authorization]:
             raise RefusedError(401, "E111119", "the project id or key is wrong")
 
-    def _start(self, request: HttpRequest, _: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _start(self, request: HttpRequest, _: Fault) -> HttpResponse:
         self._authorize(request)
         body = read_object(request.body)
         optional(body, "loginOptions", dict)
@@ -274,7 +273,7 @@ class FakeDescope:
             }
         )
 
-    def _finish(self, request: HttpRequest, in_cookies: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _finish(self, request: HttpRequest, fault: Fault) -> HttpResponse:
         self._authorize(request)
         body = read_object(request.body)
         provider, state_id = required(body, "provider"), required(body, "stateId")
@@ -292,7 +291,7 @@ class FakeDescope:
             raise RefusedError(400, "E061301", "the sign-in is with another provider")
         if (state.code, state.id_token) != (code, id_token):
             raise RefusedError(400, "E061301", "the provider did not issue this proof")
-        return self._session(state, told, in_cookies=in_cookies)
+        return self._session(state, told, in_cookies=(fault.tokens or self._tokens) == "cookies")
 
     def _session(self, state: "_State", told: Json, *, in_cookies: bool) -> HttpResponse:
         now = int(self._clock())
@@ -344,10 +343,10 @@ class FakeDescope:
         ]
         return json_response(answer, *(cookies if in_cookies else []))
 
-    def _keys(self, _: HttpRequest, __: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _keys(self, _: HttpRequest, __: Fault) -> HttpResponse:
         return json_response({"keys": self._signer.keys})
 
-    def _sign_in(self, request: HttpRequest, _: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _sign_in(self, request: HttpRequest, _: Fault) -> HttpResponse:
         body = read_object(request.body)
         proof = self.sign_in(
             optional(body, "provider", str),
@@ -357,14 +356,14 @@ class FakeDescope:
         )
         return json_response({**proof.as_json(), "nonce": proof.nonce})
 
-    def _fail_next(self, request: HttpRequest, _: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _fail_next(self, request: HttpRequest, _: Fault) -> HttpResponse:
         self.fail_next(read_fault(read_object(request.body)))
         return json_response({})
 
-    def _list_calls(self, _: HttpRequest, __: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _list_calls(self, _: HttpRequest, __: Fault) -> HttpResponse:
         return json_response({"calls": [attrs.asdict(call) for call in self.calls]})
 
-    def _describe_itself(self, _: HttpRequest, __: bool) -> HttpResponse:  # noqa: FBT001 -- a route
+    def _describe_itself(self, _: HttpRequest, __: Fault) -> HttpResponse:
         return json_response(openapi())
 
     # --- secrets
