@@ -7,7 +7,7 @@ import select
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
@@ -334,7 +334,7 @@ class _Body(aiohttp.BytesPayload):
 
 
 @contextmanager
-def _told_of_the_end(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Iterator[None]:
+def _told_of_the_end(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Generator[None]:
     """Wake who reads a body when its connection is closed, for a part of it that is not HTTP or by the
     session's owner: aiohttp would leave them waiting.
     """
