@@ -285,7 +285,8 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
             token = values[index]
             if not is_token(token) if token else required:
                 return structure_carefully(obj)
-        instance: Model = unfrozen(*values, extra)
+        values.append(extra)
+        instance: Model = unfrozen(*values)
         instance.__class__ = cls
         return instance
 
