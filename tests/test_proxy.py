@@ -248,7 +248,7 @@ async def reset(peer: Peer) -> None:
         pytest.param(reset, "did not open a tunnel", False, id="RST"),
     ],
 )
-async def test_a_proxy_that_opens_no_tunnel_is_named(script: Script, words: str, safe_to_retry: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+async def test_a_proxy_that_opens_no_tunnel_is_named(script: Script, words: str, safe_to_retry: bool) -> None:
     """Whatever it says instead: nothing was sent; only a passing fault of its own is worth another try."""
     async with serve(script) as proxy:
         error = await failure("https://localhost:1", f"http://{USER}:{PASSWORD}@localhost:{proxy.port}")

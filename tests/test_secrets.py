@@ -18,7 +18,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cattrs import ClassValidationError, transform_error
 from certs import Authority
-from wire import Peer, Script, Watched, answer, answering, free_port, serve
+from wire import Peer, Script, Watched, answer, answering, free_port, narrow_socket, serve
 from yarl import URL
 
 import descope_native
@@ -82,6 +82,7 @@ NEEDLES: Final = {
 
 USER: Final = AppleUser(given_name=GIVEN, family_name=FAMILY)
 USER_TEXT: Final = json.dumps({"name": {"firstName": GIVEN, "lastName": FAMILY}})
+LONG_USER_TEXT: Final = json.dumps({"name": {"firstName": GIVEN, "lastName": FAMILY * 20_000}})
 PROJECT: Final = "P2project"
 AUTHORITY: Final = Authority()
 GOOD: Final = AUTHORITY.certify()
@@ -233,6 +234,11 @@ class Hidden:
 
     def __init__(self, value: Any) -> None:
         self.value = value
+
+
+async def with_long_name(finishing: NativeOAuthFinisher) -> None:
+    """More than a socket takes before the other side reads."""
+    await finishing.finish(provider="apple", state_id=STATE, code=CODE, user=LONG_USER_TEXT)
 
 
 Finish = Callable[[NativeOAuthFinisher], Awaitable[None]]
@@ -492,6 +498,7 @@ refusing("a timeout of nothing", timeout=0, user=USER)
 
 # One call after the other, so that the last one stands in the phase that is asked for.
 PHASES: Final[dict[Phase, tuple[str, Script, int]]] = {
+    "send": ("http", lambda peer: asyncio.Event().wait(), 1),
     "pool": ("http", saying(b"", hang=True), 2),
     "connect": ("https", lambda peer: peer.hang(), 1),
     "wait": ("http", saying(b"", hang=True), 1),
@@ -505,12 +512,16 @@ async def under_way(
 ) -> AsyncIterator[tuple["asyncio.Task[None]", AiohttpTransport]]:
     scheme, script, count = PHASES[phase]
     context = AUTHORITY.client_context()
-    async with serve(script) as server, AiohttpTransport.open(limit=1, ssl=context) as transport:
+    connector = aiohttp.TCPConnector(limit=1, ssl=context, socket_factory=narrow_socket)
+    async with serve(script) as server, aiohttp.ClientSession(connector=connector) as session:
+        transport = AiohttpTransport(session)
         watched = Watched(transport)
         calls = []
+        finish = with_long_name if phase == "send" else with_code
         for begun in range(1, count + 1):
-            calls.append(asyncio.create_task(with_code(over(watched, server.url(scheme), **options))))
+            calls.append(asyncio.create_task(finish(over(watched, server.url(scheme), **options))))
             await watched.reached("wait" if begun < count else phase, begun)
+        await server.connections(1)
         try:
             yield calls[-1], transport
         finally:
@@ -540,7 +551,13 @@ for _phase in PHASES:
 
 @row(RequestTimeout)
 async def no_connection_free_in_time() -> None:
-    async with under_way("pool", timeout=0.05) as (call, _):
+    async with under_way("pool", timeout=0.3) as (call, _):
+        await call
+
+
+@row(RequestTimeout)
+async def not_all_sent_in_time() -> None:
+    async with under_way("send", timeout=0.3) as (call, _):
         await call
 
 

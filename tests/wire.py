@@ -7,6 +7,7 @@ import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from descope_native import HttpRequest, HttpResponse, Transport
 from descope_native.errors import Phase
@@ -142,6 +143,15 @@ def free_port() -> int:
         return int(unused.getsockname()[1])
 
 
+def narrow_socket(address: Any) -> socket.socket:
+    """One that takes little before it waits for the other side to read."""
+    family, kind, protocol, *_ = address
+    narrow = socket.socket(family, kind, protocol)
+    narrow.setblocking(False)
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    return narrow
+
+
 @asynccontextmanager
 async def relay(port: int, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """Stands before another server of localhost and records what its clients tell it."""
@@ -181,5 +191,5 @@ class Watched:
     async def reached(self, phase: Phase, calls: int = 1) -> None:
         """Until so many calls have begun and the last of them is in this phase."""
         async with asyncio.timeout(10):
-            while len(self.requests) < calls or self.requests[-1].progress.phase != phase:  # noqa: ASYNC110 -- a progress has no event
+            while len(self.requests) < calls or self.requests[-1].progress.phase != phase:
                 await asyncio.sleep(0)
