@@ -41,10 +41,10 @@ __all__ = ["AiohttpTransport"]
 _MAX_BODY: Final = 1024 * 1024
 _CONNECT_TIMEOUT: Final = 5.0
 
-_KNOWN_STALE: Final = 100
+_KNOWN_STALE: Final = 10
 _UNKNOWN_STALE: Final = 2
-"""How many connections are replaced in one call: those of the pool may all have gone bad at once, but
-a peer that spoils each new connection as well must not be hammered."""
+"""How many connections are replaced in one call, beside as many as have been used before: those of the
+pool may all have gone bad at once, but a peer that spoils each new one as well must not be hammered."""
 
 
 class AiohttpTransport:
@@ -180,7 +180,7 @@ class AiohttpTransport:
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
         async with self._slots:
-            known, unknown = _KNOWN_STALE, _UNKNOWN_STALE
+            known, unknown = len(self._used) + _KNOWN_STALE, _UNKNOWN_STALE
             while True:
                 request.progress.phase = "connect"
                 body = _Body(request, self._used)
