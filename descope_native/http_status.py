@@ -44,7 +44,7 @@ def status_for(error: DescopeNativeError) -> int:
 def message_for(error: DescopeNativeError) -> str:
     """A sentence for the person who wants to sign in. It tells nothing about them or the system."""
     if isinstance(error, InvalidRequestError):
-        return "This sign-in request is incomplete."
+        return "This sign-in request is not valid."
     if error.safe_to_retry:
         return "Signing in does not work at the moment. Please try again."
     if error.outcome is Outcome.REJECTED:

@@ -25,7 +25,7 @@ NOT_ACCEPTED = "This sign-in was not accepted. Please sign in again."
 INTERRUPTED = "Signing in was interrupted. Please sign in again."
 
 TABLE: list[tuple[DescopeNativeError, int, str]] = [
-    (InvalidRequestError("canary"), 400, "This sign-in request is incomplete."),
+    (InvalidRequestError("canary"), 400, "This sign-in request is not valid."),
     (RejectedError(400, "canary", "E061301", "canary", "canary"), 401, NOT_ACCEPTED),
     (RejectedError(401), 401, NOT_ACCEPTED),
     (RejectedError(404), 401, NOT_ACCEPTED),
