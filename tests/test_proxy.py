@@ -1,5 +1,6 @@
 """An explicit HTTP proxy: a real one, and raw servers for what a real one would not do."""
 
+import asyncio
 import base64
 import importlib.util
 import subprocess
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from certs import Authority
 from support import APPLE, CODE, PROJECT
-from wire import TOKEN, Peer, Script, Server, answering, free_port, relay, serve
+from wire import TOKEN, Peer, Script, Server, answer, answering, free_port, relay, serve
 
 from descope_native import (
     ConnectError,
@@ -138,6 +139,27 @@ async def test_a_tunnel_is_used_again(open_proxy: int) -> None:
             await finishing.finish(**APPLE)
     assert proxy.received.count(b"CONNECT ") == len(origin.records) == 1
     assert origin.received.count(CODE.encode()) == 2
+
+
+@needs_proxy
+async def test_a_tunnel_that_has_died_is_replaced(open_proxy: int) -> None:
+    """Before anything is sent into it, so that its caller does not even notice."""
+
+    async def once(peer: Peer) -> None:
+        await peer.request()
+        peer.send(answer())
+
+    async with (
+        serve(once, GOOD.server_context()) as origin,
+        relay(open_proxy) as proxy,
+        finisher(origin.url("https"), proxy.url()) as finishing,
+    ):
+        for _ in range(3):
+            assert (await finishing.finish(**APPLE)).session_jwt == TOKEN
+            async with asyncio.timeout(10):
+                await asyncio.gather(*proxy.tasks)  # the tunnel's end has come this far
+    assert proxy.received.count(b"CONNECT ") == len(origin.records) == 3
+    assert origin.received.count(CODE.encode()) == 3
 
 
 @needs_proxy
@@ -285,7 +307,9 @@ async def test_the_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.
     assert proxy.received == b""
 
 
-@pytest.mark.parametrize("proxy", [f"ftp://{USER}:{PASSWORD}@h/", f"http://{USER}:{PASSWORD}@h:99999/"])
+@pytest.mark.parametrize(
+    "proxy", [f"ftp://{USER}:{PASSWORD}@h/", f"http://{USER}:{PASSWORD}@h:99999/"], ids=["scheme", "port"]
+)
 async def test_an_address_that_is_no_proxy_is_refused_without_a_word_about_it(proxy: str) -> None:
     """It holds a password."""
     error = await failure("https://localhost:1", proxy)
