@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -189,7 +190,8 @@ async def test_the_environment_names_project_host_and_key() -> None:
     fake = FakeDescope(auth_management_key="K2secret")
     async with fake.serve() as url:
         proof = fake.sign_in("google", email="ada@example.com").as_arguments()
-        arguments = ("finish", "--provider", "google", "--state-id", str(proof["state_id"]), "--proof", "id-token")
+        state_id = str(proof["state_id"])
+        arguments = ("finish", "--provider", "google", "--state-id", state_id, "--proof", "id-token")
         environment = {"DESCOPE_PROJECT_ID": fake.project_id, "DESCOPE_BASE_URI": url}
         stdin = str(proof["id_token"])
         refused = await asyncio.to_thread(run, *arguments, stdin=stdin, **environment)
@@ -220,7 +222,8 @@ async def test_apples_name_comes_from_a_file(tmp_path: Path) -> None:
 async def test_the_stand_in_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
     """`fake` prints one line when it is ready, answers, and ends cleanly on SIGINT and SIGTERM."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-W", "error", "-m", "descope_native", "fake", "--project-id", "P2mine", "--cookies"),
+        *(sys.executable, "-W", "error", "-m", "descope_native"),
+        *("fake", "--project-id", "P2mine", "--cookies"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=clean_environment(),
@@ -248,7 +251,9 @@ async def test_a_port_in_use_is_one_clear_line() -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["finish", "--help"], ["fake", "--help"], ["demo", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("finish", "fake", "demo"))]
+)
 def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Every command explains itself; the main page lists the exit codes."""
     with pytest.raises(SystemExit) as end:
@@ -271,8 +276,6 @@ def test_no_command_prints_the_help() -> None:
 @pytest.fixture
 def unused_port() -> int:
     """A port nobody listens on: bound, never listened on, and free again."""
-    import socket  # noqa: PLC0415
-
     with socket.socket() as sock:
         sock.bind(("localhost", 0))
         port: int = sock.getsockname()[1]
@@ -281,15 +284,15 @@ def unused_port() -> int:
 
 def in_a_terminal(*arguments: str, typed: str = "", **environment: str) -> tuple[int, str]:
     """Run the command on a pseudo-terminal; return its exit code and what a person sees."""
+    command = [sys.executable, "-W", "error", "-m", "descope_native", *arguments]
+    its_environment = clean_environment() | environment
     pid, terminal = pty.fork()
     if pid == 0:
         with contextlib.suppress(BaseException):
-            os.environ.clear()
-            os.environ.update(clean_environment() | environment)
-            os.execv(sys.executable, [sys.executable, "-W", "error", "-m", "descope_native", *arguments])
+            os.execve(command[0], command, its_environment)
         os._exit(99)
     shown = b""
-    with open(terminal, "rb", buffering=0) as screen, contextlib.suppress(OSError):
+    with os.fdopen(terminal, "rb", buffering=0) as screen, contextlib.suppress(OSError):
         while chunk := screen.read(4096):
             shown += chunk
             if typed and b": " in shown:
@@ -313,12 +316,12 @@ def test_on_a_terminal_the_proof_is_asked_for_and_not_shown() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as fake:
         assert fake.stdout is not None
         url = fake.stdout.readline().split()[1]
-        sign_in = urllib.request.Request(  # noqa: S310 -- our own stand-in
+        sign_in = urllib.request.Request(
             f"{url}/stand-in/sign-in",
             json.dumps({"provider": "google", "user": {"email": "ada@example.com"}}).encode(),
             {"Content-Type": "application/json", "Authorization": "Bearer P2"},
         )
-        with urllib.request.urlopen(sign_in) as answer:  # noqa: S310 -- as above
+        with urllib.request.urlopen(sign_in) as answer:
             proof = json.load(answer)
         code, shown = in_a_terminal(
             *("finish", "--provider", "google", "--state-id", proof["stateId"], "--proof", "id-token"),
