@@ -232,6 +232,14 @@ async def test_a_proxy_may_be_spoken_to_over_tls(open_proxy: int) -> None:
     assert_nothing_but_a_tunnel(proxy.received, origin)
 
 
+async def test_plain_http_does_not_go_through_a_proxy() -> None:
+    """Not even to loopback: there is no tunnel for it, and the proxy would read the key and the code."""
+    async with serve(answering()) as origin, serve(answering()) as proxy:
+        error = await failure(origin.url(), proxy.url())
+    assert_no_tunnel(error, "plain http does not go through a proxy", safe_to_retry=False)
+    assert origin.received == proxy.received == b""
+
+
 async def test_a_proxy_that_is_not_there_may_be_asked_again() -> None:
     """Refused: nobody was reached, and somebody may be there in a second."""
     async with serve(answering(), GOOD.server_context()) as origin:

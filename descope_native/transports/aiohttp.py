@@ -60,8 +60,8 @@ class AiohttpTransport:
 
     Args:
         session: an open ``aiohttp.ClientSession``.
-        proxy: the URL of an HTTP proxy, with user name and password if need be. Environment
-            variables are not looked at.
+        proxy: the URL of an HTTP proxy, with user name and password if need be. It takes https only,
+            in a tunnel that it cannot look into. Environment variables are not looked at.
         connect_timeout: seconds for DNS, TCP, proxy and TLS together.
         max_body: bytes that an answer's body may have.
 
@@ -179,6 +179,9 @@ class AiohttpTransport:
         self._session.detach()
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
+        if self._has_proxy and request.url.scheme != "https":
+            problem = "plain http does not go through a proxy, which could read it"
+            raise ConnectError("proxy", problem, safe_to_retry=False)
         async with self._slots:
             known, unknown = len(self._used) + _KNOWN_STALE, _UNKNOWN_STALE
             while True:
@@ -272,7 +275,7 @@ class AiohttpTransport:
         """Why nothing was sent."""
         if failure := _connect_failure(error, self._connect_timeout):
             return failure
-        if self._has_proxy and request.url.scheme == "https" and body.protocol is None:
+        if self._has_proxy and body.protocol is None:
             return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
         return _Stale()
 
