@@ -15,11 +15,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Self
 
+import attrs
 import pytest
 from support import APPLE, DOCUMENTED_ANSWER, PROJECT, Answer, Answering
 
 import descope_native
-from descope_native import FinishRequest, FinishResult, HttpResponse
+from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
 from descope_native._exchange import make_endpoint, read_response
 
 ROOT: Final = Path(__file__).parents[1]
@@ -93,6 +94,20 @@ def test_a_result_keeps_no_more_memory_than_it_did() -> None:
     blocks = (sys.getallocatedblocks() - before) / 100
     print(f"{blocks} blocks")
     assert 20 < blocks <= 48
+
+
+def test_what_is_made_fast_is_the_real_thing() -> None:
+    """Results are filled as instances of an unfrozen twin, of which none may be left."""
+    result = decode()
+    assert result.user is not None
+    assert result.idp_response is not None
+    parts: list[Any] = [result, result.user, result.user.user_tenants[0], result.idp_response]
+    for made in parts:
+        assert type(made) in {FinishResult, User, UserTenant, IdpResponse}
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            made.extra = {}
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            del made.extra
 
 
 @pytest.mark.slow
