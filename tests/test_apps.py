@@ -307,7 +307,11 @@ async def running(server: Server, environment: dict[str, str]) -> AsyncIterator[
         "-m",
         *server.command.format(port=port).split(),
         cwd=APPS,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*filter(None, sys.path)]), **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(APPS), *filter(None, sys.path)]),
+            **environment,
+        },
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
