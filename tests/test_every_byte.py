@@ -1,0 +1,108 @@
+"""The connection dies after each single byte of request and answer: the label agrees with what the server saw."""
+
+import asyncio
+import socket
+import struct
+from typing import Final
+
+import pytest
+from harness.calls import CODE, finish
+from harness.servers import session
+
+from descope_native import ConnectionLost, DescopeNativeError, FinishResult, Outcome, RequestTimeout
+from descope_native.transports.aiohttp import AiohttpTransport
+
+ANSWER: Final = session("t.o.ken")
+HEAD: Final = ANSWER.index(b"\r\n\r\n") + 4
+WAYS: Final = ("FIN", "RST", "stall")
+STALL: Final = 0.4
+WORKERS: Final = 48
+
+
+class Peer:
+    """A server of one connection at a time that takes no more bytes from the kernel than it is told to."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.url = f"http://localhost:{self._listener.getsockname()[1]}"
+
+    async def serve(self, over: asyncio.Event, *, take: int | None, give: int, way: str) -> bytes:
+        """Read so much of a request (None: all of it), send so much of an answer, and die. Returns what was read."""
+        loop = asyncio.get_running_loop()
+        sock, _ = await loop.sock_accept(self._listener)
+        with sock:
+            read = b""
+            while len(read) < take if take is not None else not read.endswith(b"}"):
+                data = await loop.sock_recv(sock, 65536 if take is None else take - len(read))
+                if not data:
+                    break
+                read += data
+            await loop.sock_sendall(sock, ANSWER[:give])
+            if way == "FIN":
+                sock.shutdown(socket.SHUT_WR)
+            if way == "RST":
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                await over.wait()  # with the rest of the request still in the kernel: what is not read was not seen
+            return read
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+End = FinishResult | DescopeNativeError
+
+
+async def each_of(cases: list[tuple[int | None, int, str]]) -> list[tuple[End, bytes]]:
+    """How the call ends in each case, and what the server had read of it; many cases at once."""
+    ends: list[tuple[End, bytes] | None] = [None] * len(cases)
+    left = iter(enumerate(cases))
+
+    async def work() -> None:
+        peer = Peer()
+        async with AiohttpTransport.open(reuse_connections=False) as transport:
+            for number, (take, give, way) in left:
+                over = asyncio.Event()
+                serving = asyncio.create_task(peer.serve(over, take=take, give=give, way=way))
+                end: End
+                try:
+                    end = await finish(transport, peer.url, timeout=STALL if way == "stall" else 20)
+                except DescopeNativeError as error:
+                    end = error
+                over.set()
+                ends[number] = end, await serving
+        peer.close()
+
+    await asyncio.gather(*(work() for _ in range(WORKERS)))
+    return [end for end in ends if end is not None]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_connection_that_dies_after_any_byte_of_the_request_leaves_it_unknown(way: str) -> None:
+    """From the first byte that the server has read, nothing says that it was not sent."""
+    [(_, request)] = await each_of([(None, len(ANSWER), "FIN")])
+    assert request.startswith(b"POST ")
+    assert request.count(CODE.encode()) == 2
+    cases: list[tuple[int | None, int, str]] = [(take, 0, way) for take in range(1, len(request) + 1)]
+    for (take, _, _), (end, seen) in zip(cases, await each_of(cases), strict=True):
+        assert len(seen) == take
+        assert isinstance(end, DescopeNativeError)
+        assert type(end) is (RequestTimeout if way == "stall" else ConnectionLost), take
+        assert (end.outcome, end.safe_to_retry) == (Outcome.UNKNOWN, False), take
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_connection_that_dies_after_any_byte_of_the_answer_leaves_it_unknown(way: str) -> None:
+    """Only the last byte makes it a session; the phase names the part that did not come."""
+    cases: list[tuple[int | None, int, str]] = [(None, give, way) for give in range(len(ANSWER) + 1)]
+    for (_, give, _), (end, seen) in zip(cases, await each_of(cases), strict=True):
+        assert seen.count(CODE.encode()) == 2
+        if give == len(ANSWER) and way != "RST":  # a reset may overtake what was sent before it
+            assert isinstance(end, FinishResult)
+            assert end.session_jwt == "t.o.ken"
+        elif not (give == len(ANSWER) and isinstance(end, FinishResult)):
+            assert type(end) is (RequestTimeout if way == "stall" else ConnectionLost), give
+            assert (end.outcome, end.safe_to_retry) == (Outcome.UNKNOWN, False), give
+            if way != "RST":
+                assert end.phase == ("wait" if give < HEAD else "read"), give
