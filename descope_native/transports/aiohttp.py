@@ -7,9 +7,10 @@ import select
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Final, Self, cast
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import aiohttp
 import attrs
@@ -100,7 +101,7 @@ class AiohttpTransport:
             proxy=via.url,
         )
         # In place, and not as an argument: instrumentation that patches the class adds its own again.
-        self._session.trace_configs[:] = session.trace_configs
+        self._session.trace_configs[:] = map(_Discreet, session.trace_configs)
         weakref.finalize(self, self._session.detach)
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
@@ -228,7 +229,7 @@ class AiohttpTransport:
             if self._session.closed:
                 return TransportClosed(request.progress.phase, "the session was closed")
             if request.progress.phase == "connect":
-                return self._unsent(error, request, body)
+                return self._unsent(error, body)
             return _sent(error, request.progress)
         finally:
             body.drop_unsent()
@@ -271,13 +272,53 @@ class AiohttpTransport:
             return UnexpectedResponse(status, "the answer's body is not HTTP")
         return ConnectionLost("read", "the connection was lost within the answer")
 
-    def _unsent(self, error: Exception, request: HttpRequest, body: "_Body") -> "DescopeNativeError | _Stale":
+    def _unsent(self, error: Exception, body: "_Body") -> "DescopeNativeError | _Stale":
         """Why nothing was sent."""
         if failure := _connect_failure(error, self._connect_timeout):
             return failure
         if self._has_proxy and body.protocol is None:
             return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
         return _Stale()
+
+
+_SIGNALS: Final = [name for name in dir(aiohttp.TraceConfig) if name.startswith("on_")]
+
+
+class _Discreet(aiohttp.TraceConfig):
+    """A trace config that gets the names of aiohttp's errors and not their texts.
+
+    Those quote what came, tokens included, and a proxy's password; and tracers record them.
+    """
+
+    def __init__(self, config: aiohttp.TraceConfig) -> None:
+        super().__init__()
+        self._config = config
+        for name in _SIGNALS:
+            getattr(self, name).extend(getattr(config, name))
+        self.on_request_exception[:] = map(_without_text, config.on_request_exception)
+        self.freeze()
+
+    def trace_config_ctx(self, trace_request_ctx: Any = None) -> SimpleNamespace:
+        return self._config.trace_config_ctx(trace_request_ctx)
+
+
+_OnException = Callable[
+    [aiohttp.ClientSession, SimpleNamespace, aiohttp.TraceRequestExceptionParams], Awaitable[object]
+]
+
+
+def _without_text(receive: _OnException) -> _OnException:
+    async def receive_without_text(
+        session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
+    ) -> None:
+        name_only = aiohttp.ClientError(type(params.exception).__name__)
+        await receive(
+            session,
+            context,
+            aiohttp.TraceRequestExceptionParams(params.method, params.url, params.headers, name_only),
+        )
+
+    return receive_without_text
 
 
 @attrs.frozen
