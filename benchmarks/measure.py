@@ -21,9 +21,8 @@ import attrs
 Costs = dict[str, list[float]]
 """What each candidate cost, round by round."""
 
-VERSIONS: Final = (
-    "aiohttp", "attrs", "cattrs", "yarl", "multidict", "descope", "httpx", "pydantic", "pydantic-core"
-)  # fmt: skip
+PEERS: Final = ("descope", "httpx", "pydantic")
+LIBRARIES: Final = ("aiohttp", "attrs", "cattrs", "yarl", "multidict", *PEERS)
 
 
 @attrs.frozen
@@ -143,7 +142,7 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "libraries": {name: version for name in VERSIONS if (version := _version(name))},
+        "libraries": {name: version for name in LIBRARIES if (version := _version(name))},
         "date": time.strftime("%Y-%m-%d"),
     }
 
@@ -180,7 +179,10 @@ def main(*subjects: Callable[[Settings], list[Ratio]]) -> None:
         ratios += subject(Settings(quick=arguments.quick))
     facts = machine()
     print(table(ratios))
-    print(f"\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}, {facts['libraries']}")
+    libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
+    print(f"\n{facts['cpu']}, {facts['cores']} cores, Python {facts['python']}, {libraries}")
+    if missing := [peer for peer in PEERS if not installed(peer)]:
+        print(f"Not installed, so not measured against: {', '.join(missing)}")
     if arguments.json:
         lines = [{**attrs.asdict(line), "verdict": line.verdict} for line in ratios]
         report = {"machine": facts, "quick": arguments.quick, "ratios": lines}
