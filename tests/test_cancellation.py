@@ -1,11 +1,11 @@
-"""A call may be cancelled at any step of the event loop: nothing is left behind, and the next user is served."""
+"""A call may be cancelled at any step of the loop: nothing is left behind, and the next user is served."""
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -42,7 +42,8 @@ async def in_pieces(connection: Connection) -> None:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    descriptors = Path("/proc/self/fd")
+    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
 
 
 async def cancelled_after(steps: int, call: "asyncio.Task[FinishResult]") -> bool:
@@ -126,18 +127,22 @@ async def test_a_call_cancelled_in_the_queue_takes_no_slot_with_it(steps: int) -
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_a_call_cancelled_in_the_pool_of_a_borrowed_session_takes_no_connection_with_it(steps: int) -> None:
+async def test_a_call_cancelled_in_the_pool_of_a_borrowed_session_takes_no_connection_with_it(
+    steps: int,
+) -> None:
     """There the queue is aiohttp's, since its owner holds the one connection there is."""
-    async with served(tls=False) as (server, url, _):
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as owner:
-            transport = AiohttpTransport(owner)
-            response = await owner.post(url, data=b'"code":"owner"')
-            queued = asyncio.create_task(finish(transport, url, "queued"))
-            for _ in range(3):
-                await asyncio.sleep(0)
-            response.close()
-            await cancelled_after(steps, queued)
-            assert (await finish(transport, url, "later")).session_jwt == "later"
+    async with (
+        served(tls=False) as (_, url, _),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as owner,
+    ):
+        transport = AiohttpTransport(owner)
+        response = await owner.post(url, data=b'"code":"owner"')
+        queued = asyncio.create_task(finish(transport, url, "queued"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        response.close()
+        await cancelled_after(steps, queued)
+        assert (await finish(transport, url, "later")).session_jwt == "later"
 
 
 @pytest.mark.parametrize("end", ["cancelled", "out of time", "closed"])
@@ -212,5 +217,3 @@ async def test_cancelling_a_call_in_memory_reaches_its_handler() -> None:
         await call
     assert ended.is_set()
     await transport.close()
-
-

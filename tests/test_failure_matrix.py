@@ -17,6 +17,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from harness.calls import CODE, failure, finish
 from harness.servers import Connection, Script, answer, answering, chunked, serve, session, unused_port
+from yarl import URL
 
 from descope_native import (
     ConnectError,
@@ -112,11 +113,15 @@ UNKNOWN_ROWS = {
     "11 endless body": Row(after_request(endless_body), RequestTimeout, {"phase": "read"}, 0.1),
     "11 length cut": Row(saying(HEAD + b"{", then=Connection.finish), ConnectionLost, {"phase": "read"}),
     "11 length reset": Row(saying(HEAD + b"{", then=Connection.reset), ConnectionLost, {"phase": "read"}),
-    "11 chunk cut": Row(saying(CHUNKED + b"5\r\n{", then=Connection.finish), ConnectionLost, {"phase": "read"}),
+    "11 chunk cut": Row(
+        saying(CHUNKED + b"5\r\n{", then=Connection.finish), ConnectionLost, {"phase": "read"}
+    ),
     "11 chunk cut later": Row(
         saying(CHUNKED, b"1\r\n{\r\n", b"5\r\n", then=Connection.finish), ConnectionLost, {"phase": "read"}
     ),
-    "11 chunks reset": Row(saying(CHUNKED, b"5\r\n{", then=Connection.reset), ConnectionLost, {"phase": "read"}),
+    "11 chunks reset": Row(
+        saying(CHUNKED, b"5\r\n{", then=Connection.reset), ConnectionLost, {"phase": "read"}
+    ),
     "11 last chunk missing": Row(
         saying(chunked(b'{"sessionJwt": "a.b.c"}'), then=Connection.finish), ConnectionLost, {"phase": "read"}
     ),
@@ -130,7 +135,9 @@ UNKNOWN_ROWS = {
     "12 oversize header": Row(
         saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000 + b"\r\n\r\n"), UnexpectedResponse, {"status": 0}
     ),
-    "12 oversize status line": Row(saying(b"HTTP/1.1 200 " + b"x" * 20000), UnexpectedResponse, {"status": 0}),
+    "12 oversize status line": Row(
+        saying(b"HTTP/1.1 200 " + b"x" * 20000), UnexpectedResponse, {"status": 0}
+    ),
     "12 too many headers": Row(
         saying(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"), UnexpectedResponse, {"status": 0}
     ),
@@ -140,11 +147,15 @@ UNKNOWN_ROWS = {
         {"status": 0},
     ),
     "12 bad chunk": Row(saying(CHUNKED + b"ZZ\r\n{}\r\n"), UnexpectedResponse, {}),
-    "12 bad chunk later": Row(saying(CHUNKED, b"2\r\n{}\r\n", b"ZZ\r\n"), UnexpectedResponse, {"status": 200}),
+    "12 bad chunk later": Row(
+        saying(CHUNKED, b"2\r\n{}\r\n", b"ZZ\r\n"), UnexpectedResponse, {"status": 200}
+    ),
     "12 bad end of a chunk later": Row(
         saying(CHUNKED, b"2\r\n{}", b"XX", then=Connection.finish), UnexpectedResponse, {"status": 200}
     ),
-    "13 body over the limit": Row(saying(answer(200, b" " * (1 << 20) + b"{}")), UnexpectedResponse, {"status": 200}),
+    "13 body over the limit": Row(
+        saying(answer(200, b" " * (1 << 20) + b"{}")), UnexpectedResponse, {"status": 200}
+    ),
     "13 chunks over the limit": Row(
         saying(chunked(*[b" " * 65536] * 17)), UnexpectedResponse, {"status": 200}
     ),
@@ -159,7 +170,9 @@ UNKNOWN_ROWS = {
     "14 too deep": Row(saying(answer(200, b"[" * 100_000)), UnexpectedResponse, {"status": 200}),
     "14 no session": Row(saying(answer(200, b"{}")), UnexpectedResponse, {"status": 200}),
     "20 redirect": Row(
-        saying(answer(307, b"", "Location: https://elsewhere.example/x?y")), UnexpectedResponse, {"status": 307}
+        saying(answer(307, b"", "Location: https://elsewhere.example/x?y")),
+        UnexpectedResponse,
+        {"status": 307},
     ),
     "20 101": Row(
         saying(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + SESSION),
@@ -249,7 +262,9 @@ async def test_nonsense_is_refused_before_anything_is_sent(options: dict[str, An
     """Row 1."""
     async with serve(answering(SESSION)) as server, AiohttpTransport.open() as transport:
         with pytest.raises(InvalidRequestError) as refused:
-            NativeOAuthFinisher(**{"project_id": "P2a", "transport": transport, "base_url": server.url(), **options})
+            NativeOAuthFinisher(
+                **{"project_id": "P2a", "transport": transport, "base_url": server.url(), **options}
+            )
     assert (refused.value.outcome, refused.value.safe_to_retry) == (Outcome.NOT_SENT, False)
     assert server.connections == []
 
@@ -257,7 +272,9 @@ async def test_nonsense_is_refused_before_anything_is_sent(options: dict[str, An
 # --- nobody was reached
 
 
-def assert_unsent(error: DescopeNativeError, kind: type[TransportError], phase: str, *, again: bool = True) -> None:
+def assert_unsent(
+    error: DescopeNativeError, kind: type[TransportError], phase: str, *, again: bool = True
+) -> None:
     assert isinstance(error, kind)
     assert (error.phase, error.outcome, error.safe_to_retry) == (phase, Outcome.NOT_SENT, again)
 
@@ -272,7 +289,7 @@ async def test_a_refused_connection_was_not_sent() -> None:
 
 
 async def test_an_unreachable_network_was_not_sent() -> None:
-    """Row 4: 192.0.2.0/24 is a documentation network that nobody routes; where it seems routed, time is up."""
+    """Row 4: 192.0.2.0/24 is a documentation network that nobody routes; where it seems so, time is up."""
     async with AiohttpTransport.open(connect_timeout=0.3) as transport:
         error = await failure(transport, "https://192.0.2.1")
     assert isinstance(error, ConnectError | RequestTimeout)
@@ -427,10 +444,12 @@ async def test_no_code_is_sent_when_no_time_is_left() -> None:
     """A deadline that has passed before the call begins: sending could end in nothing but doubt."""
     async with serve(answering(SESSION)) as server, AiohttpTransport.open() as transport:
         await finish(transport, server.url())
-        url = aiohttp.client.URL(server.url())
+        url = URL(server.url())
         for _ in range(3):
             with pytest.raises(RequestTimeout) as late:
-                await transport.send(HttpRequest(method="POST", url=url, headers={}, body=b"late", timeout=0.0))
+                await transport.send(
+                    HttpRequest(method="POST", url=url, headers={}, body=b"late", timeout=0.0)
+                )
             assert_unsent(late.value, RequestTimeout, "pool")
     assert b"late" not in server.received
 
@@ -483,7 +502,9 @@ async def test_a_body_just_under_the_limit_comes_whole_however_it_is_framed(fram
     body = json.dumps({"sessionJwt": "a.b.c", "x": "y" * ((1 << 20) - 100)}).encode()
     script = {
         "length": answering(answer(200, body)),
-        "chunks": answering(chunked(*(body[at : at + 7000] for at in range(0, len(body), 7000))) + b"0\r\n\r\n"),
+        "chunks": answering(
+            chunked(*(body[at : at + 7000] for at in range(0, len(body), 7000))) + b"0\r\n\r\n"
+        ),
         "until FIN": after_request(lambda it: (it.send(b"HTTP/1.1 200 OK\r\n\r\n" + body), it.finish())),
     }[framing]
     async with serve(script) as server, AiohttpTransport.open() as transport:
@@ -507,24 +528,24 @@ async def test_a_closed_transport_sends_nothing() -> None:
 @pytest.mark.parametrize("borrowed", [True, False])
 async def test_closing_ends_what_is_queued_and_what_is_in_flight_with_what_is_proved(borrowed: bool) -> None:
     """Rows 2 and 22: the first call has sent its code, the ones behind it have not; close drains both."""
-    async with serve(saying()) as server, aiohttp.ClientSession() as its_session:
-        if borrowed:
-            its_session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
-        async with its_session, AiohttpTransport.open(limit=1) as transport:
-            if borrowed:
-                transport = AiohttpTransport(its_session)
-            first = asyncio.create_task(failure(transport, server.url()))
-            await server.until(lambda: CODE.encode() in server.received)
-            queued = [asyncio.create_task(failure(transport, server.url(), f"queued-{n}")) for n in range(3)]
-            await asyncio.sleep(0)
-            await asyncio.gather(transport.close(), transport.close())
-            assert first.done()
-            error = first.result()
-            assert isinstance(error, TransportClosed)
-            assert (error.phase, error.outcome, error.safe_to_retry) == ("wait", Outcome.UNKNOWN, False)
-            for each in queued:
-                assert_unsent(await each, TransportClosed, "pool", again=False)
-            assert its_session.closed is False
+    async with (
+        serve(saying()) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as its_session,
+        AiohttpTransport.open(limit=1) as its_own,
+    ):
+        transport = AiohttpTransport(its_session) if borrowed else its_own
+        first = asyncio.create_task(failure(transport, server.url()))
+        await server.until(lambda: CODE.encode() in server.received)
+        queued = [asyncio.create_task(failure(transport, server.url(), f"queued-{n}")) for n in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.gather(transport.close(), transport.close())
+        assert first.done()
+        error = first.result()
+        assert isinstance(error, TransportClosed)
+        assert (error.phase, error.outcome, error.safe_to_retry) == ("wait", Outcome.UNKNOWN, False)
+        for each in queued:
+            assert_unsent(await each, TransportClosed, "pool", again=False)
+        assert its_session.closed is False
     assert b"queued" not in server.received
 
 
@@ -580,8 +601,12 @@ async def test_a_call_that_its_own_task_has_cancelled_beforehand_is_cancelled() 
 
 
 async def test_a_call_made_while_being_cancelled_is_a_call_like_any_other() -> None:
-    """Clean-up code may finish a sign-in: an earlier cancellation is neither raised again nor hides a timeout."""
-    async with serve(saying(SESSION)) as server, serve(saying()) as deaf, AiohttpTransport.open() as transport:
+    """Clean-up may finish a sign-in: an earlier cancellation is not raised again and hides no timeout."""
+    async with (
+        serve(saying(SESSION)) as server,
+        serve(saying()) as deaf,
+        AiohttpTransport.open() as transport,
+    ):
 
         async def clean_up() -> tuple[str | None, DescopeNativeError]:
             try:
@@ -667,9 +692,15 @@ IN_MEMORY: dict[str, tuple[Any, type[DescopeNativeError], dict[str, Any]]] = {
         {"reason": "refused", "outcome": Outcome.NOT_SENT, "safe_to_retry": True},
     ),
     "9 RST": (raising(ConnectionResetError()), ConnectionLost, {"phase": "wait", "outcome": Outcome.UNKNOWN}),
-    "10 silence": (never, RequestTimeout, {"phase": "wait", "outcome": Outcome.UNKNOWN, "safe_to_retry": False}),
+    "10 silence": (
+        never,
+        RequestTimeout,
+        {"phase": "wait", "outcome": Outcome.UNKNOWN, "safe_to_retry": False},
+    ),
     "13 a coding": (
-        replying(200, b"{}", **{"Content-Encoding": "gzip"}), UnexpectedResponse, {"outcome": Outcome.UNKNOWN}
+        replying(200, b"{}", **{"Content-Encoding": "gzip"}),
+        UnexpectedResponse,
+        {"outcome": Outcome.UNKNOWN},
     ),
     "14 no session": (replying(200, b"{}"), UnexpectedResponse, {"status": 200}),
     "16 400": (replying(400), RejectedError, {"outcome": Outcome.REJECTED, "safe_to_retry": False}),

@@ -40,8 +40,10 @@ async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
         (guards.FollowingRedirects, "a redirect was followed|its code was sent . times"),
     ],
 )
-async def test_the_harness_notices_each_guard_that_is_missing(unguarded: MakeTransport, expected: str) -> None:
-    """With one guard away the same faults break the same promises, so a run without violations means something."""
+async def test_the_harness_notices_each_guard_that_is_missing(
+    unguarded: MakeTransport, expected: str
+) -> None:
+    """With one guard away the same faults break the same promises, so a clean run means something."""
     figures = await run(1500, SEED, make_transport=unguarded)
     print(figures)
     assert any(re.search(expected, violation) for violation in figures.violations)

@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 from certs import Authority
 from harness.calls import CODE, PROJECT, failure, finish
-from harness.servers import Connection, Script, Server, answer, serve, session
+from harness.servers import Connection, Server, answer, serve, session
+from yarl import URL
 
 from descope_native import ConnectError, Outcome, UnexpectedResponse
 from descope_native.transports.aiohttp import AiohttpTransport
@@ -52,7 +53,7 @@ SPOILS: dict[str, Callable[[Connection], object]] = {
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the loop", "still in the kernel"])
 @pytest.mark.parametrize("spoil", SPOILS)
 async def test_a_spoiled_connection_is_replaced_unnoticed(spoil: str, seen: bool, tls: bool) -> None:
-    """Row 8: the next caller gets their own token, over another connection, and nothing went down the old one."""
+    """Row 8: the next caller gets their own token over another connection; nothing goes down the old one."""
     authority = Authority()
     server_side = authority.certify("localhost").server_context() if tls else None
     async with (
@@ -154,20 +155,17 @@ async def test_an_answer_with_another_behind_it_is_the_last_of_its_connection() 
 
 
 async def test_a_peer_that_speaks_first_is_given_up_after_a_few_connections() -> None:
-    """A fresh connection that is dirty as well: nothing is sent, nothing is taken for an answer, nobody is hammered."""
+    """A fresh connection that is dirty as well: nothing is sent or taken for an answer, nobody hammered."""
 
     async def script(connection: Connection) -> None:
         connection.send(STRAY)
         await connection.gone()
 
     async with serve(script) as server, AiohttpTransport.open() as transport:
-        result = None
-        try:
-            result = await finish(transport, server.url())
-        except ConnectError as error:
-            assert (error.outcome, error.safe_to_retry) == (Outcome.NOT_SENT, True)
-            assert server.received == b""
-        assert result is None
+        with pytest.raises(ConnectError) as unsent:
+            await finish(transport, server.url())
+        assert (unsent.value.outcome, unsent.value.safe_to_retry) == (Outcome.NOT_SENT, True)
+        assert server.received == b""
         assert len(server.connections) <= 5
 
 
@@ -179,10 +177,12 @@ async def test_the_cookies_of_one_user_are_not_sent_for_the_next() -> None:
 
     async def script(connection: Connection) -> None:
         while request := await connection.request():
-            connection.send(session(token_in(request), "Set-Cookie: DSR=alice; Path=/", "Set-Cookie: DS=a; Path=/"))
+            connection.send(
+                session(token_in(request), "Set-Cookie: DSR=alice; Path=/", "Set-Cookie: DS=a; Path=/")
+            )
 
     async with serve(script) as server, aiohttp.ClientSession() as owner:
-        owner.cookie_jar.update_cookies({"owner": "his"}, aiohttp.client.URL(server.url()))
+        owner.cookie_jar.update_cookies({"owner": "his"}, URL(server.url()))
         transport = AiohttpTransport(owner)
         for n in range(3):
             assert (await finish(transport, server.url(), f"call-{n}")).session_jwt == f"call-{n}"
@@ -198,7 +198,9 @@ async def test_a_middleware_that_sends_again_does_not_see_our_calls() -> None:
     """One POST, however its answer looks to somebody's retry middleware."""
     calls = []
 
-    async def resend(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    async def resend(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         calls.append(request)
         await handler(request)
         return await handler(request)
@@ -237,7 +239,7 @@ async def test_a_middleware_that_sends_again_does_not_see_our_calls() -> None:
 )
 @pytest.mark.filterwarnings("ignore:.*[aA]uth.*:DeprecationWarning")
 async def test_what_a_borrowed_session_is_set_to_changes_nothing(options: dict[str, Any]) -> None:
-    """The request on the wire is the one of a session without settings, byte for byte, and so is the result."""
+    """The request on the wire is that of a session without settings, byte for byte, and so is the result."""
     requests = []
 
     async def script(connection: Connection) -> None:
@@ -260,7 +262,11 @@ async def test_what_a_borrowed_session_is_set_to_changes_nothing(options: dict[s
 @pytest.mark.parametrize("owned", [True, False])
 async def test_proxies_of_the_environment_are_not_used(owned: bool) -> None:
     """The bearer and the code go to one origin only, whatever HTTP_PROXY says."""
-    async with serve(honest) as server, serve(honest) as proxy, aiohttp.ClientSession(trust_env=True) as owner:
+    async with (
+        serve(honest) as server,
+        serve(honest) as proxy,
+        aiohttp.ClientSession(trust_env=True) as owner,
+    ):
         environment = {name: proxy.url() for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")}
         with mock.patch.dict(os.environ, {**environment, "NO_PROXY": "", "no_proxy": ""}):
             async with AiohttpTransport.open() as transport:
@@ -294,7 +300,9 @@ async def test_a_redirect_is_not_followed_whatever_the_session_says() -> None:
 
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the loop", "still in the kernel"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
-async def test_what_the_owner_of_a_session_left_on_its_connections_is_not_our_answer(tls: bool, seen: bool) -> None:
+async def test_what_the_owner_of_a_session_left_on_its_connections_is_not_our_answer(
+    tls: bool, seen: bool
+) -> None:
     """A pool shared with its owner: we have never used that connection, and still look before we write."""
     authority = Authority()
     server_side = authority.certify("localhost").server_context() if tls else None

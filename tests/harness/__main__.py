@@ -5,10 +5,11 @@ import asyncio
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests import each other by their bare names
 
-from harness.run import run  # noqa: E402 -- see above
+from harness.run import run
 
 
 def main() -> int:
@@ -16,14 +17,17 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=secrets.randbits(32))
     parser.add_argument("--tls-share", type=float, default=0.2, help="of the calls (default 0.2)")
-    parser.add_argument("--fresh-share", type=float, default=0.1, help="without reuse, strays in flight (0.1)")
+    parser.add_argument(
+        "--fresh-share", type=float, default=0.1, help="without reuse, strays in flight (0.1)"
+    )
     arguments = parser.parse_args()
     violations = 0
-    for name, share, options in (
+    runs: tuple[tuple[str, float, dict[str, Any]], ...] = (
         ("plain", 1 - arguments.tls_share - arguments.fresh_share, {}),
         ("TLS", arguments.tls_share, {"tls": True}),
         ("fresh connections, strays in flight", arguments.fresh_share, {"reuse": False}),
-    ):
+    )
+    for name, share, options in runs:
         print(f"--- {name}", flush=True)
         figures = asyncio.run(run(round(arguments.calls * share), arguments.seed, progress=True, **options))
         print(figures, flush=True)

@@ -3,7 +3,6 @@
 import asyncio
 import contextvars
 import logging
-import os
 import pickle
 import random
 import re
@@ -14,6 +13,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 import aiohttp
@@ -30,7 +30,7 @@ from .servers import Connection, Server, answer, chunked, serve, session, unused
 MakeTransport = Callable[[aiohttp.ClientSession], AiohttpTransport]
 
 _BATCH: Final = 500
-_PACKAGE: Final = os.path.dirname(descope_native.__file__)
+_PACKAGE: Final = str(Path(descope_native.__file__).parent)
 _REQUEST: Final = re.compile(rb"POST /c(\d+)/")
 _CODE: Final = re.compile(rb'"code":"(\d+)-')
 _current: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("current")
@@ -51,7 +51,8 @@ class Figures:
         ends = "\n".join(f"  {count:8} {end}" for end, count in self.ends.most_common())
         broken = "\n".join(self.violations[:20])
         return (
-            f"seed {self.seed}: {self.calls} calls over {self.connections} connections in {self.seconds:.0f} s, "
+            f"seed {self.seed}: {self.calls} calls over {self.connections} connections "
+            f"in {self.seconds:.0f} s, "
             f"{len(self.violations)} violations\n{ends}\n{broken}"
         )
 
@@ -102,7 +103,7 @@ class Run:
             await self.respond(connection, int(found[1]))
         return None
 
-    async def respond(self, connection: Connection, number: int) -> None:
+    async def respond(self, connection: Connection, number: int) -> None:  # noqa: C901, PLR0912 -- one per fault
         rng = self.rng
         good = session(self.token(number))
         kind = rng.choices(*zip(*_KINDS.items(), strict=True))[0]
@@ -163,7 +164,8 @@ class Run:
                 connection.reset()
             elif what == 2:
                 connection.send(stray[: rng.randrange(1, 30)])
-                return connection.finish()
+                connection.finish()
+                return
             elif what == 3:
                 connection.send(rng.randbytes(20))
             else:
@@ -181,7 +183,11 @@ class Run:
         name = AppleUser(given_name=f"name-{self.salt}")
         task = asyncio.ensure_future(
             finisher.finish(
-                provider="apple", state_id=f"state-{self.salt}", code=f"{number}-{self.salt}", user=name, timeout=timeout
+                provider="apple",
+                state_id=f"state-{self.salt}",
+                code=f"{number}-{self.salt}",
+                user=name,
+                timeout=timeout,
             )
         )
         cancelled = rng.random() < 0.1
@@ -360,4 +366,5 @@ async def _settle(this: Run, server: Server) -> None:
 
 
 def _open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    descriptors = Path("/proc/self/fd")
+    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0

@@ -158,9 +158,7 @@ async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncI
     """A server on a free port of localhost, which runs the script for each connection."""
     server = Server(script, 0)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(
-        lambda: Connection(server), "127.0.0.1", 0, ssl=context, backlog=1024
-    )
+    listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, ssl=context, backlog=1024)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
