@@ -130,6 +130,12 @@ async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncI
         yield server
     finally:
         listener.close()
+        # A handshake that its client has given up is a task of asyncio's until it has heard of that.
+        shaking_hands = [
+            task for task in asyncio.all_tasks() if "_accept_connection" in repr(task.get_coro())
+        ]
+        if shaking_hands:
+            await asyncio.wait(shaking_hands, timeout=5)
         tasks = list(server.tasks)
         for task in tasks:
             task.cancel()
