@@ -16,6 +16,7 @@ from descope_native import (
     ServerError,
     UnexpectedResponse,
 )
+from descope_native._exchange import parse_retry_after
 
 SPENT = {
     "errorCode": "E061301",
@@ -108,12 +109,16 @@ async def test_a_5xx_408_or_499_proves_nothing(answering: Answering, status: int
 async def test_any_other_status_is_unexpected(answering: Answering, status: int) -> None:
     """Not a success, even with a session in it, and nothing is known of the code."""
     body = b"" if status in {101, 304} else session().body
-    error = await refused(answering, Answer(status, body=body))
+    error = await refused(answering, Answer(status, [("cf-ray", "ray-1")], body=body))
     assert type(error) is UnexpectedResponse
     assert error.status == status
     assert error.outcome is Outcome.UNKNOWN
     assert not error.safe_to_retry
-    assert str(status) in str(error)
+    assert error.trace_id == "ray-1"
+    if 300 <= status < 400:
+        assert error.problem == "the service redirected to nowhere; not followed"
+    else:
+        assert error.problem == f"the service answered {status}, which means nothing here"
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 226, 299])
@@ -255,6 +260,21 @@ async def test_retry_after_is_seconds_or_a_date_and_else_unknown(
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == expected
     assert error.retry_after is None or type(error.retry_after) is float
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(" 10\t", 10), ("10\n", None), ("\x0b10", None), ("X10", None), ("\u0661\u0660", None), ("1_0", None)],
+)
+def test_only_spaces_and_tabs_surround_a_value(value: str, expected: float | None) -> None:
+    """As HTTP has it; what Python would take for a space or a digit is not always one."""
+    assert parse_retry_after([value], 0.0) == expected
+
+
+@pytest.mark.parametrize(("now", "seconds"), [(784111777 - 30, 30), (784111777, 0), (784111777 + 30, 0)])
+def test_a_date_is_counted_from_now(now: float, seconds: float) -> None:
+    """To the second, and never below zero."""
+    assert parse_retry_after(["Sun, 06 Nov 1994 08:49:37 GMT"], now) == seconds
 
 
 async def test_retry_after_may_be_a_date_to_come(answering: Answering) -> None:

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -48,43 +49,42 @@ TREE = {
 }
 
 # Each error, what it proves of the code, and whether the same code may go out again.
-PROOFS: list[tuple[DescopeNativeError, Outcome, bool]] = [
-    (DescopeNativeError("x"), UNKNOWN, False),
-    (InvalidRequestError("x"), NOT_SENT, False),
-    (TransportError("pool", "x"), NOT_SENT, False),
-    (TransportError("connect", "x"), NOT_SENT, False),
-    (TransportError("send", "x"), UNKNOWN, False),
-    (TransportError("wait", "x"), UNKNOWN, False),
-    (TransportError("read", "x"), UNKNOWN, False),
-    (ConnectError("dns", "x"), NOT_SENT, True),
-    (ConnectError("refused", "x"), NOT_SENT, True),
-    (ConnectError("proxy", "x", safe_to_retry=False), NOT_SENT, False),
-    (TLSError("x"), NOT_SENT, False),
-    (RequestTimeout("pool", 1.5), NOT_SENT, True),
-    (RequestTimeout("connect", 1.5), NOT_SENT, True),
-    (RequestTimeout("send", 1.5), UNKNOWN, False),
-    (RequestTimeout("wait", 1.5), UNKNOWN, False),
-    (RequestTimeout("read", 1.5), UNKNOWN, False),
-    (ConnectionLost("send", "x"), UNKNOWN, False),
-    (ConnectionLost("wait", "x"), UNKNOWN, False),
-    (ConnectionLost("read", "x"), UNKNOWN, False),
-    (TransportClosed("pool", "x"), NOT_SENT, False),
-    (TransportClosed("connect", "x"), NOT_SENT, False),
-    (TransportClosed("wait", "x"), UNKNOWN, False),
-    (ResponseError(418, *SAID), UNKNOWN, False),
-    (RejectedError(400, *SAID), REJECTED, False),
-    (RejectedError(421, *SAID), REJECTED, True),
-    (RejectedError(425, *SAID), REJECTED, True),
-    (RateLimitedError(429, *SAID, retry_after=10.0), REJECTED, True),
-    (RateLimitedError(429), REJECTED, True),
-    (ServerError(500, *SAID), UNKNOWN, False),
-    (ServerError(408), UNKNOWN, False),
-    (UnexpectedResponse(302, "x", "ray-1"), UNKNOWN, False),
-    (UnexpectedResponse(0, "x"), UNKNOWN, False),
+PROOFS: list[tuple[Callable[[], DescopeNativeError], Outcome, bool]] = [
+    (lambda: DescopeNativeError("x"), UNKNOWN, False),
+    (lambda: InvalidRequestError("x"), NOT_SENT, False),
+    (lambda: TransportError("pool", "x"), NOT_SENT, False),
+    (lambda: TransportError("connect", "x"), NOT_SENT, False),
+    (lambda: TransportError("send", "x"), UNKNOWN, False),
+    (lambda: TransportError("wait", "x"), UNKNOWN, False),
+    (lambda: TransportError("read", "x"), UNKNOWN, False),
+    (lambda: ConnectError("dns", "x"), NOT_SENT, True),
+    (lambda: ConnectError("refused", "x"), NOT_SENT, True),
+    (lambda: ConnectError("proxy", "x", safe_to_retry=False), NOT_SENT, False),
+    (lambda: TLSError("x"), NOT_SENT, False),
+    (lambda: RequestTimeout("pool", 1.5), NOT_SENT, True),
+    (lambda: RequestTimeout("connect", 1.5), NOT_SENT, True),
+    (lambda: RequestTimeout("send", 1.5), UNKNOWN, False),
+    (lambda: RequestTimeout("wait", 1.5), UNKNOWN, False),
+    (lambda: RequestTimeout("read", 1.5), UNKNOWN, False),
+    (lambda: ConnectionLost("send", "x"), UNKNOWN, False),
+    (lambda: ConnectionLost("wait", "x"), UNKNOWN, False),
+    (lambda: ConnectionLost("read", "x"), UNKNOWN, False),
+    (lambda: TransportClosed("pool", "x"), NOT_SENT, False),
+    (lambda: TransportClosed("connect", "x"), NOT_SENT, False),
+    (lambda: TransportClosed("wait", "x"), UNKNOWN, False),
+    (lambda: ResponseError(418, *SAID), UNKNOWN, False),
+    (lambda: RejectedError(400, *SAID), REJECTED, False),
+    (lambda: RejectedError(421, *SAID), REJECTED, True),
+    (lambda: RejectedError(425, *SAID), REJECTED, True),
+    (lambda: RateLimitedError(429, *SAID, retry_after=10.0), REJECTED, True),
+    (lambda: RateLimitedError(429), REJECTED, True),
+    (lambda: ServerError(500, *SAID), UNKNOWN, False),
+    (lambda: ServerError(408), UNKNOWN, False),
+    (lambda: UnexpectedResponse(302, "x", "ray-1"), UNKNOWN, False),
+    (lambda: UnexpectedResponse(0, "x"), UNKNOWN, False),
 ]
-each_error = pytest.mark.parametrize(
-    "error", [error for error, *_ in PROOFS], ids=lambda error: f"{type(error).__name__}{error.args}"
-)
+NAMES_OF_PROOFS = [f"{type(make()).__name__}{make().args}" for make, *_ in PROOFS]
+each_error = pytest.mark.parametrize("make", [make for make, *_ in PROOFS], ids=NAMES_OF_PROOFS)
 
 
 def test_the_tree_is_this() -> None:
@@ -96,16 +96,19 @@ def test_the_tree_is_this() -> None:
     assert errors.__doc__ is not None
     drawn = [line.strip(" │├└─").split()[0] for line in errors.__doc__.splitlines() if line[:4] == "    "]
     assert drawn == [cls.__name__ for cls in TREE]
-    assert {type(error) for error, *_ in PROOFS} == set(TREE)
+    assert {type(make()) for make, *_ in PROOFS} == set(TREE)
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "safe_to_retry"),
+    ("make", "outcome", "safe_to_retry"),
     PROOFS,
-    ids=[f"{type(error).__name__}{error.args}" for error, *_ in PROOFS],
+    ids=NAMES_OF_PROOFS,
 )
-def test_each_error_proves_this(error: DescopeNativeError, outcome: Outcome, safe_to_retry: bool) -> None:
+def test_each_error_proves_this(
+    make: Callable[[], DescopeNativeError], outcome: Outcome, safe_to_retry: bool
+) -> None:
     """The outcome is read off what is known, and nothing is safe to retry that might be spent."""
+    error = make()
     assert error.outcome is outcome
     assert error.safe_to_retry is safe_to_retry
     assert not (error.safe_to_retry and error.outcome is UNKNOWN)
@@ -113,14 +116,16 @@ def test_each_error_proves_this(error: DescopeNativeError, outcome: Outcome, saf
 
 @each_error
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_each_error_survives_pickling(error: DescopeNativeError, protocol: int) -> None:
+def test_each_error_survives_pickling(make: Callable[[], DescopeNativeError], protocol: int) -> None:
     """A process pool or a task queue hands on all of it: type, facts, text, outcome."""
+    error = make()
     assert_same(pickle.loads(pickle.dumps(error, protocol)), error)
 
 
 @each_error
-def test_each_error_can_be_copied(error: DescopeNativeError) -> None:
+def test_each_error_can_be_copied(make: Callable[[], DescopeNativeError]) -> None:
     """By whoever wants to raise it elsewhere."""
+    error = make()
     assert_same(copy.copy(error), error)
     assert_same(copy.deepcopy(error), error)
 
@@ -135,27 +140,41 @@ def assert_same(twin: DescopeNativeError, error: DescopeNativeError) -> None:
     assert (twin.outcome, twin.safe_to_retry) == (error.outcome, error.safe_to_retry)
 
 
-@pytest.mark.parametrize(
-    ("error", "text"),
-    [
-        (InvalidRequestError("provider is empty"), "provider is empty"),
-        (ConnectError("dns", "no such host"), "no such host [phase connect, outcome not_sent]"),
-        (TLSError("expired"), "expired [phase connect, outcome not_sent]"),
-        (RequestTimeout("wait", 15.0), "no answer within 15 s [phase wait, outcome unknown]"),
-        (RequestTimeout("pool", 0.0501), "no answer within 0.0501 s [phase pool, outcome not_sent]"),
-        (ConnectionLost("read", "cut"), "cut [phase read, outcome unknown]"),
-        (
-            RejectedError(400, *SAID),
-            "the service answered 400: E061301; A description; A message [outcome rejected, cf-ray ray-1]",
-        ),
-        (RejectedError(404), "the service answered 404 [outcome rejected]"),
-        (ServerError(503, message="soon"), "the service answered 503: soon [outcome unknown]"),
-        (UnexpectedResponse(200, "not JSON", "ray-1"), "not JSON [status 200, outcome unknown]"),
-    ],
-)
-def test_the_text_says_what_to_know(error: DescopeNativeError, text: str) -> None:
+def test_the_text_says_what_to_know() -> None:
     """One line: what happened, how far it got, and what it proves."""
-    assert str(error) == text
+    texts = {
+        InvalidRequestError("provider is empty"): "provider is empty",
+        ConnectError("dns", "no such host"): "no such host [phase connect, outcome not_sent]",
+        TLSError("expired"): "expired [phase connect, outcome not_sent]",
+        RequestTimeout("wait", 15.0): "no answer within 15 s [phase wait, outcome unknown]",
+        RequestTimeout("pool", 0.0501): "no answer within 0.0501 s [phase pool, outcome not_sent]",
+        ConnectionLost("read", "cut"): "cut [phase read, outcome unknown]",
+        RejectedError(400, *SAID): (
+            "the service answered 400: E061301; A description; A message [outcome rejected, cf-ray ray-1]"
+        ),
+        RejectedError(404): "the service answered 404 [outcome rejected]",
+        ServerError(503, message="soon"): "the service answered 503: soon [outcome unknown]",
+        UnexpectedResponse(200, "not JSON", "ray-1"): "not JSON [status 200, outcome unknown]",
+    }
+    assert {error: str(error) for error in texts} == texts
+
+
+def test_each_error_keeps_its_facts() -> None:
+    """Under the names that the documentation gives."""
+    assert (
+        vars(ConnectError("dns", "x")).items()
+        >= {"reason": "dns", "phase": "connect", "problem": "x"}.items()
+    )
+    assert vars(TLSError("x")).items() >= {"reason": "tls", "phase": "connect", "problem": "x"}.items()
+    assert not TLSError("x").safe_to_retry
+    assert vars(RequestTimeout("pool", 1.5)).items() >= {"phase": "pool", "seconds": 1.5}.items()
+    said = {"trace_id": "ray-1", "code": "E061301", "description": "A description", "message": "A message"}
+    assert vars(ServerError(500, *SAID)) == {"status": 500, **said}
+    limited = RateLimitedError(429, *SAID, retry_after=10.0)
+    assert vars(limited) == {"status": 429, **said, "retry_after": 10.0}
+    nothing_said = dict.fromkeys(("code", "description", "message"))
+    odd = UnexpectedResponse(302, "x", "ray-1")
+    assert vars(odd) == {"status": 302, "problem": "x", "trace_id": "ray-1", **nothing_said}
 
 
 def test_an_outcome_cannot_be_argued_with() -> None:
@@ -261,6 +280,29 @@ async def test_what_the_service_cuts_short_is_blacked_out(answering: Answering, 
 async def test_a_token_that_was_never_ours_is_blacked_out_too(answering: Answering) -> None:
     """A service that quotes somebody's JWT in an error must not bring it into our logs."""
     await assert_redacted(answering, {"code": "c"}, [JWT])
+
+
+async def test_each_of_many_occurrences_is_blacked_out(answering: Answering) -> None:
+    """A service that repeats itself is blacked out as often, and what stands between stays."""
+    said = {"errorMessage": f"1 {SPACED_CODE} 2 {SPACED_CODE}{SPACED_CODE} 3 {SPACED_CODE}. {JWT} {JWT}"}
+    async with answering(Answer(400, body=as_json(said))) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="state-of-this-test", code=SPACED_CODE)
+    assert str(caught.value.message).replace("[redacted]", "#") in {"1 # 2 ## 3 #. # #", "1 # 2 # 3 #. # #"}
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"), [(299, 299), (300, 300), (301, 300), (600, 300), (601, None), (100_000, None)]
+)
+async def test_a_text_is_cut_where_no_secret_can_be(
+    answering: Answering, length: int, shown: int | None
+) -> None:
+    """At 300 characters; one that is twice as long is cut at a space first, and without one is dropped."""
+    text = "äöü" * (length // 3) + "x" * (length % 3)
+    async with answering(Answer(400, body=as_json({"errorMessage": text}))) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="state-of-this-test", code="a-code")
+    assert caught.value.message == (text[:shown] if shown else None)
 
 
 async def test_the_rest_of_the_text_stays(answering: Answering) -> None:

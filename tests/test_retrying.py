@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 from support import GOOGLE, PROJECT, Answer, Answering, session
-from test_errors import PROOFS
+from test_errors import NAMES_OF_PROOFS, PROOFS
 
 from descope_native import (
     ConnectError,
@@ -63,13 +64,10 @@ class Attempts:
 REFUSED = ConnectError("refused", "nobody there")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [error for error, *_ in PROOFS],
-    ids=[f"{type(error).__name__}{error.args}" for error, *_ in PROOFS],
-)
-async def test_only_what_is_safe_goes_out_again(error: DescopeNativeError) -> None:
+@pytest.mark.parametrize("make", [make for make, *_ in PROOFS], ids=NAMES_OF_PROOFS)
+async def test_only_what_is_safe_goes_out_again(make: Callable[[], DescopeNativeError]) -> None:
     """Every kind of error there is: `safe_to_retry` alone decides."""
+    error = make()
     attempts = Attempts(error)
     running = retry(Time()).run(attempts, 60)
     if error.safe_to_retry:
@@ -210,14 +208,16 @@ async def test_cancelled_while_waiting_it_sends_no_more() -> None:
     assert attempts.count == 1
 
 
+@pytest.mark.parametrize("attempts", [0, -1, 1.5, "3", True, None])
+def test_attempts_that_cannot_be_right_are_refused(attempts: Any) -> None:
+    """When a Retry is made, not when it is needed."""
+    with pytest.raises(InvalidRequestError, match=r"^attempts must be a whole number, 1 at least$"):
+        Retry(attempts=attempts)
+
+
 @pytest.mark.parametrize(
-    "options",
+    "waits",
     [
-        {"attempts": 0},
-        {"attempts": -1},
-        {"attempts": 1.5},
-        {"attempts": "3"},
-        {"attempts": True},
         {"initial": 0},
         {"initial": -1.0},
         {"initial": float("nan")},
@@ -228,16 +228,25 @@ async def test_cancelled_while_waiting_it_sends_no_more() -> None:
         {"maximum": None},
     ],
 )
-def test_numbers_that_cannot_be_right_are_refused(options: dict[str, Any]) -> None:
-    """When a Retry is made, not when it is needed."""
-    with pytest.raises(InvalidRequestError):
-        Retry(**options)
+def test_waits_that_cannot_be_right_are_refused(waits: dict[str, Any]) -> None:
+    """Seconds, and the first of them not longer than the longest."""
+    with pytest.raises(
+        InvalidRequestError, match=r"^initial and maximum must be seconds, 0 < initial <= maximum$"
+    ):
+        Retry(**waits)
+
+
+def test_the_bounds_themselves_are_fine() -> None:
+    """One attempt; one wait for all."""
+    assert Retry(attempts=1, initial=1, maximum=1) == Retry(attempts=1, initial=1.0, maximum=1.0)
 
 
 def test_without_tenacity_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra; the rest of the package works without."""
     monkeypatch.setitem(sys.modules, "tenacity", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'descope_native\[retry\]'") as caught:
+    with pytest.raises(
+        ModuleNotFoundError, match=r"^Retry needs tenacity: pip install 'descope_native\[retry\]'"
+    ) as caught:
         Retry()
     assert caught.value.name == "tenacity"
 
