@@ -301,6 +301,7 @@ async def test_apple_tells_the_name_once_and_only_the_app(asking: Asking) -> Non
         "name": {"firstName": "Ada King", "middleName": "Augusta", "lastName": "Lovelace"}
     }
     assert again.user is None
+    assert not any(fake.sign_in(provider).user for provider in ("acme", "google", "Apple"))
     assert forgetful["name"] == ""
     assert attentive["name"] == later["name"] == "Ada King Augusta Lovelace"
     assert (later["givenName"], later["middleName"], later["familyName"]) == (
@@ -363,13 +364,14 @@ async def test_a_sign_in_that_no_phone_has_finished_has_no_proof() -> None:
         assert (await client.post(FINISH, body)).json["errorCode"] == "E061301"
 
 
-async def test_a_sign_in_expires(asking: Asking) -> None:
-    """A state is good for its lifetime and not a moment longer."""
+@pytest.mark.parametrize(("options", "lifetime"), [({}, 600.0), ({"state_lifetime": 60}, 60.0)])
+async def test_a_sign_in_expires(asking: Asking, options: dict[str, Any], lifetime: float) -> None:
+    """A state is good for its lifetime, ten minutes unless given, and not a moment longer."""
     clock = Clock()
-    fake = FakeDescope(clock=clock, state_lifetime=60)
+    fake = FakeDescope(clock=clock, **options)
     early, late = fake.sign_in(), fake.sign_in()
     async with asking(fake) as client:
-        clock.now += 59.9
+        clock.now += lifetime - 0.1
         assert (await client.finish(early)).status == 200
         clock.now += 0.1
         expired = await client.finish(late)
@@ -515,8 +517,10 @@ async def test_a_phone_cannot_take_over_a_sign_in_that_is_not_its_own() -> None:
         for arguments in ({"provider": "google"}, {"implicit": True}):
             with pytest.raises(ValueError, match="started otherwise"):
                 fake.sign_in(state_id=state_id, **arguments)
-        reply = await client.post("/stand-in/sign-in", {"stateId": "guessed"}, None)
-    assert (reply.status, reply.json["errorMessage"]) == (409, "no sign-in has this state")
+        others = await client.post("/stand-in/sign-in", {"stateId": state_id, "provider": "google"}, None)
+        nobodys = await client.post("/stand-in/sign-in", {"stateId": "guessed"}, None)
+    assert (others.status, others.json["errorMessage"]) == (409, "the sign-in was started otherwise")
+    assert (nobodys.status, nobodys.json["errorMessage"]) == (409, "no sign-in has this state")
 
 
 # --- tokens
