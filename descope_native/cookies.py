@@ -157,8 +157,7 @@ def _path(path: str | None) -> str:
 
 def _domain(domain: str | None, host: str | None) -> str | None:
     """A host name of two labels or more; neither an address nor a top-level domain can be one."""
-    domain = (domain or "").removeprefix(".").lower()
-    if not _DOMAIN.fullmatch(domain):
+    if not domain or not _DOMAIN.fullmatch(domain := domain.removeprefix(".").lower()):
         return None
     if host is not None and not f".{_without_port(host)}".endswith(f".{domain}"):
         return None
@@ -170,7 +169,7 @@ def _without_port(host: str) -> str:
 
 
 def _age(seconds: int | None) -> int | None:
-    return min(seconds, _LONGEST) if seconds and seconds > 0 else None
+    return min(seconds, _LONGEST) if seconds is not None and seconds > 0 else None
 
 
 def _until(instant: int | None) -> int | None:

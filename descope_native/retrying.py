@@ -1,6 +1,7 @@
 """When the same code may go out again, and how long to wait before it does."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -54,7 +55,7 @@ class Retry:
         if isinstance(self.attempts, bool) or not (isinstance(self.attempts, int) and self.attempts >= 1):
             raise InvalidRequestError("attempts must be a whole number, 1 at least")
         waits = isinstance(self.initial, int | float) and isinstance(self.maximum, int | float)
-        if not waits or not 0 < self.initial <= self.maximum < float("inf"):
+        if not waits or not 0 < self.initial <= self.maximum < math.inf:
             raise InvalidRequestError("initial and maximum must be seconds, 0 < initial <= maximum")
         try:
             import_module("tenacity")  # an extra, looked for when it is asked for
@@ -102,5 +103,5 @@ class Retry:
 
 
 def _error_of(state: "RetryCallState") -> DescopeNativeError | None:
-    error = state.outcome.exception() if state.outcome else None
+    error = state.outcome and state.outcome.exception()
     return error if isinstance(error, DescopeNativeError) else None
