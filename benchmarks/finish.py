@@ -17,11 +17,20 @@ from yarl import URL
 from benchmarks.answer import ID_TOKEN, PATH, REQUEST, answer, as_body
 from benchmarks.measure import Costs, Ratio, Settings, installed, interleaved, main, ratio
 from benchmarks.server import running
-from descope_native import AiohttpTransport, HttpResponse, InMemoryTransport, NativeOAuthFinisher, Transport
+from descope_native import (
+    AiohttpTransport,
+    FinishRequest,
+    HttpResponse,
+    InMemoryTransport,
+    NativeOAuthFinisher,
+    Transport,
+)
+from descope_native._exchange import build_request, make_endpoint
 
 Call = Callable[[], Awaitable[Any]]
 
 OURS: Final = "finish()"
+UNTYPED: Final = "our transport + json.loads"
 IDIOMATIC: Final = "idiomatic aiohttp"
 BARE: Final = "bare prepared aiohttp"
 OFFICIAL: Final = "official descope client"
@@ -40,6 +49,19 @@ def finishing(transport: Transport, base: str | None = None) -> Call:
 async def ours(base: str) -> AsyncIterator[Call]:
     async with AiohttpTransport.open() as transport:
         yield finishing(transport, base)
+
+
+@asynccontextmanager
+async def our_transport(base: str) -> AsyncIterator[Call]:
+    """All of the safety and none of the types."""
+    endpoint = make_endpoint("P2abcdefghijklmnopqrstuvwxyz", base, None, allow_http=False)
+    proof = FinishRequest(provider="google", state_id=REQUEST["stateId"], id_token=ID_TOKEN)
+    async with AiohttpTransport.open() as transport:
+
+        async def call() -> Any:
+            return json.loads((await transport.send(build_request(proof, endpoint, 15.0))).body)
+
+        yield call
 
 
 @asynccontextmanager
@@ -171,7 +193,7 @@ async def longest_stall(call: Call, in_flight: int) -> float:
 
 
 def finish(settings: Settings) -> list[Ratio]:
-    networked = {OURS: ours, IDIOMATIC: idiomatic_aiohttp, BARE: bare_aiohttp}
+    networked = {OURS: ours, UNTYPED: our_transport, IDIOMATIC: idiomatic_aiohttp, BARE: bare_aiohttp}
     mocked = {OURS: ours_in_memory}
     if installed("descope"):
         networked[OFFICIAL] = official_client
@@ -203,7 +225,8 @@ def measured(
     one = interleave("finish, one by one", calls, 40, cpu_one_by_one, settings.times(100))
     ratios += [
         ratio("finish", f"{OURS} ÷ {IDIOMATIC}", one, (OURS, IDIOMATIC), 1.0),
-        ratio("finish", f"{OURS} ÷ {BARE}", one, (OURS, BARE)),
+        ratio("finish", f"{UNTYPED} ÷ {IDIOMATIC}", one, (UNTYPED, IDIOMATIC)),
+        ratio("finish", f"{BARE} ÷ {IDIOMATIC}", one, (BARE, IDIOMATIC)),
     ]
     if OFFICIAL in one:
         ratios += [ratio("finish", f"{OFFICIAL} ÷ {OURS}", one, (OFFICIAL, OURS), 5.0, ">=")]
