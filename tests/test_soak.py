@@ -1,0 +1,118 @@
+"""Thousands of calls, half of them through faults: files, tasks, connections and memory are back where they were.
+
+20,000 calls take too long for each interpreter (`nox -s tests-slow` makes them); 2,000 are always made.
+"""
+
+import asyncio
+import gc
+import itertools
+import os
+import tracemalloc
+from collections import Counter
+
+import pytest
+from harness.calls import finish
+from harness.servers import Connection, Server, answer, chunked, serve, session
+
+from descope_native import DescopeNativeError
+from descope_native.transports.aiohttp import AiohttpTransport
+
+MEBIBYTE = 1 << 20
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+
+
+def half_faulty() -> "itertools.cycle[str]":
+    faults = ["FIN", "RST", "cut", "garbage", "503", "400", "bad chunk", "stray", "half a head", "never"]
+    return itertools.cycle([each for fault in faults for each in ("good", fault)])
+
+
+async def soak(calls: int, *, warm_up: int) -> None:
+    kinds = half_faulty()
+
+    async def script(connection: Connection) -> None:
+        while await connection.request():
+            kind = next(kinds)
+            good = session("t.o.ken")
+            if kind in {"good", "stray"}:
+                connection.send(good)
+            if kind == "stray":
+                connection.send(good)
+            elif kind == "FIN":
+                connection.finish()
+            elif kind == "RST":
+                connection.reset()
+            elif kind == "cut":
+                connection.send(good[:-9])
+                connection.finish()
+            elif kind == "half a head":
+                connection.send(good[:9])
+                connection.reset()
+            elif kind == "garbage":
+                connection.send(b"\0" * 99)
+            elif kind == "bad chunk":
+                connection.send(chunked(b"{") + b"ZZ\r\n")
+            elif kind in {"400", "503"}:
+                connection.send(answer(int(kind), b"x" * 500))
+            elif kind == "never":
+                await connection.gone()
+
+    ends: Counter[str] = Counter()
+
+    async def some(server: Server, transport: AiohttpTransport, count: int) -> None:
+        left = iter(range(count))
+
+        async def work() -> None:
+            for _ in left:
+                try:
+                    await finish(transport, server.url(), timeout=0.2)
+                except DescopeNativeError as error:
+                    ends[type(error).__name__] += 1
+                else:
+                    ends["session"] += 1
+
+        await asyncio.gather(*(work() for _ in range(20)))
+        # Idle ones are kept, by both sides; all others are gone.
+        await server.until(lambda: len(server.open) <= 20)
+        server.connections.clear()
+
+    async with serve(script) as server:
+        tracemalloc.start()
+        try:
+            async with AiohttpTransport.open(limit=20) as transport:
+                await some(server, transport, warm_up)
+                gc.collect()
+                memory, files, tasks = tracemalloc.get_traced_memory()[0], open_files(), len(asyncio.all_tasks())
+                await some(server, transport, calls)
+                gc.collect()
+                assert tracemalloc.get_traced_memory()[0] - memory < MEBIBYTE
+                assert open_files() <= files + 2 * 20
+                assert len(asyncio.all_tasks()) <= tasks + 20  # the server's, one per idle connection
+            await server.until(lambda: not server.open)
+        finally:
+            tracemalloc.stop()
+    print(ends)
+    assert sum(ends.values()) == calls + warm_up
+    assert 0.3 < ends["session"] / (calls + warm_up) < 0.7
+    assert len(ends) >= 5
+
+
+async def test_faults_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """2,000 calls, 50 % faults."""
+    caplog.set_level("CRITICAL", "descope_native")  # pytest keeps what is logged
+    before = open_files()
+    await soak(1500, warm_up=500)
+    await asyncio.sleep(0)
+    assert open_files() <= before
+
+
+@pytest.mark.slow
+async def test_a_long_run_of_faults_leaves_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """20,000 calls, 50 % faults."""
+    caplog.set_level("CRITICAL", "descope_native")
+    before = open_files()
+    await soak(19_000, warm_up=1000)
+    await asyncio.sleep(0)
+    assert open_files() <= before
