@@ -7,7 +7,7 @@ hand-made bytes, so that no HTTP library can smooth over what is sent or receive
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -162,7 +162,9 @@ async def raw_server(serve: Serve) -> AsyncIterator[int]:
         assert task is not None
         connections[task] = writer
         try:
-            await serve(reader, writer)
+            # The streams of 3.11 log a connection whose task was cancelled as an error.
+            with suppress(asyncio.CancelledError):
+                await serve(reader, writer)
         finally:
             writer.close()
 
