@@ -1,4 +1,4 @@
-"""The connection dies after each single byte of request and answer: the label agrees with what the server saw."""
+"""The connection dies after each single byte of request and answer: the label is what the server saw."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ class Peer:
         self.url = f"http://localhost:{self._listener.getsockname()[1]}"
 
     async def serve(self, over: asyncio.Event, *, take: int | None, give: int, way: str) -> bytes:
-        """Read so much of a request (None: all of it), send so much of an answer, and die. Returns what was read."""
+        """Read so much of a request (None: all), send so much of an answer, and die. Gives what it read."""
         loop = asyncio.get_running_loop()
         sock, _ = await loop.sock_accept(self._listener)
         with sock:
@@ -44,7 +44,7 @@ class Peer:
             if way == "RST":
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
-                await over.wait()  # with the rest of the request still in the kernel: what is not read was not seen
+                await over.wait()  # the rest of the request stays in the kernel: not read is not seen
             return read
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Thousands of calls, half of them through faults: files, tasks, connections and memory are back where they were.
+"""Thousands of calls, half through faults: files, tasks, connections and memory are back where they were.
 
 20,000 calls take too long for each interpreter (`nox -s tests-slow` makes them); 2,000 are always made.
 """
@@ -6,9 +6,9 @@
 import asyncio
 import gc
 import itertools
-import os
 import tracemalloc
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from harness.calls import finish
@@ -21,7 +21,8 @@ MEBIBYTE = 1 << 20
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    descriptors = Path("/proc/self/fd")
+    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
 
 
 def half_faulty() -> "itertools.cycle[str]":
@@ -29,10 +30,10 @@ def half_faulty() -> "itertools.cycle[str]":
     return itertools.cycle([each for fault in faults for each in ("good", fault)])
 
 
-async def soak(calls: int, *, warm_up: int) -> None:
+async def soak(calls: int, *, warm_up: int) -> None:  # noqa: C901, PLR0915 -- one case per fault
     kinds = half_faulty()
 
-    async def script(connection: Connection) -> None:
+    async def script(connection: Connection) -> None:  # noqa: C901 -- as above
         while await connection.request():
             kind = next(kinds)
             good = session("t.o.ken")
@@ -84,7 +85,8 @@ async def soak(calls: int, *, warm_up: int) -> None:
             async with AiohttpTransport.open(limit=20) as transport:
                 await some(server, transport, warm_up)
                 gc.collect()
-                memory, files, tasks = tracemalloc.get_traced_memory()[0], open_files(), len(asyncio.all_tasks())
+                memory = tracemalloc.get_traced_memory()[0]
+                files, tasks = open_files(), len(asyncio.all_tasks())
                 await some(server, transport, calls)
                 gc.collect()
                 assert tracemalloc.get_traced_memory()[0] - memory < MEBIBYTE
