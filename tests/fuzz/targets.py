@@ -36,8 +36,8 @@ json_values = st.recursive(
     max_leaves=12,
 )
 keys = st.sampled_from(
-    ["sessionJwt", "refreshJwt", "user", "firstSeen", "cookieName", "sessionCookieName", "cookieDomain", "claims",
-     "idpResponse", "errorCode", "errorDescription", "errorMessage", "cookieMaxAge"]
+    ["sessionJwt", "refreshJwt", "user", "firstSeen", "cookieName", "sessionCookieName", "cookieDomain",
+     "claims", "idpResponse", "errorCode", "errorDescription", "errorMessage", "cookieMaxAge"]
 )  # fmt: skip
 objects = st.dictionaries(keys | texts, json_values | st.just("a.b.c"), max_size=8)
 bodies = st.one_of(
@@ -68,7 +68,8 @@ headers = st.lists(
     ),
     max_size=6,
 ).map(tuple)
-statuses = st.sampled_from([200, 201, 204, 302, 307, 400, 401, 408, 421, 425, 429, 499, 500, 503]) | st.integers(100, 999)
+usual = [200, 201, 204, 302, 307, 400, 401, 408, 421, 425, 429, 499, 500, 503]
+statuses = st.sampled_from(usual) | st.integers(100, 999)
 
 
 @st.composite
@@ -77,7 +78,7 @@ def raw_answers(draw: st.DrawFn) -> list[bytes]:
     if draw(st.integers(0, 9)) == 0:
         return draw(st.lists(st.binary(min_size=1, max_size=80), min_size=1, max_size=4))
     body = draw(bodies)
-    version = draw(st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1", ""]))
+    version = draw(st.sampled_from(["HTTP/1.1"] * 3 + ["HTTP/1.0", "HTTP/2.0", "http/1.1", ""]))
     lines = [f"{version} {draw(statuses)} {draw(latin)}".rstrip()]
     lines += [f"{name}: {value}" for name, value in draw(headers)]
     framing = draw(st.sampled_from(["length", "length", "chunks", "none", "both", "wrong"]))
@@ -122,7 +123,9 @@ class Exchange:
 
     async def _open(self) -> None:
         self._server = await self._stack.enter_async_context(serve(self._answer))
-        self._transport = await self._stack.enter_async_context(AiohttpTransport.open(max_body=100_000))
+        # Each answer ends with FIN, which may be under way when the next call begins.
+        opened = AiohttpTransport.open(max_body=100_000, reuse_connections=False)
+        self._transport = await self._stack.enter_async_context(opened)
 
     async def _answer(self, connection: Connection) -> None:
         if await connection.request():
@@ -161,12 +164,16 @@ def any_response(status: int, headers: tuple[tuple[str, str], ...], body: bytes)
         try:
             result = read_response(request, endpoint, HttpResponse(status, headers, body), strict=strict)
         except DescopeNativeError as error:
-            assert not any(SECRET in text for text in texts_of(error))
-            if isinstance(error, RateLimitedError):
-                assert error.retry_after is None or 0 <= error.retry_after <= 3600
+            check_error(error)
         else:
             assert 200 <= status < 300
             assert result.session_jwt
+
+
+def check_error(error: DescopeNativeError) -> None:
+    assert not any(SECRET in text for text in texts_of(error))
+    if isinstance(error, RateLimitedError):
+        assert error.retry_after is None or 0 <= error.retry_after <= 3600
 
 
 def any_retry_after(values: list[str]) -> None:
@@ -188,8 +195,9 @@ def any_base_url(base_url: str) -> None:
         url = make_endpoint("P2a", base_url, None, allow_http=False).url
     except InvalidRequestError:
         return
-    assert url.scheme == "https" or url.host in {"localhost", "127.0.0.1", "::1"} or str(url.host).startswith("127.") \
-        or str(url.host).endswith(".localhost")  # fmt: skip
+    host = str(url.host)
+    loopback = host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
+    assert url.scheme == "https" or loopback
     assert url.path.endswith("/v1/auth/oauth/native/finish")
     assert url.user is None
     assert url.password is None
@@ -220,8 +228,7 @@ urls = st.one_of(
         "{}://{}{}{}{}".format,
         st.sampled_from(["http", "https", "HTTPS", "ftp", "", "javascript"]),
         st.sampled_from(["", "user@", "user:pw@", "@", "\\"]),
-        st.sampled_from(["localhost", "api.example", "127.0.0.1", "[::1]", "127.1", "127.0.0.1.example", "ä.example"])
-        | texts,
+        st.sampled_from(["localhost", "api.example", "127.0.0.1", "[::1]", "127.1", "127.0.0.1.x"]) | texts,
         st.sampled_from(["", ":80", ":99999", ":x", ":"]),
         st.sampled_from(["", "/", "/a/b/", "//", "/../x", "?x", "#x", "/%2e%2e", "\\@evil.example"]) | texts,
     ),

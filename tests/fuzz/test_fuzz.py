@@ -18,7 +18,7 @@ def exchange() -> Iterator[Exchange]:
 def test_any_bytes_over_a_socket_end_in_a_session_or_a_documented_error(
     exchange: Exchange, packets: list[bytes]
 ) -> None:
-    """Raw bytes as an answer, in packets: nothing escapes, nothing hangs, nothing is told, one request is sent."""
+    """In packets, as they come: nothing escapes, hangs or tells, and one request is sent."""
     exchange.raw_answer(packets)
 
 
