@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 else:
     Json = object  # cattrs resolves the alias inside itself once, and equals nothing of ours afterwards
 
+_MAX_TEXT: Final = 64 * 1024
+"""Far beyond any code or id token; far below what would hold up the event loop."""
+
 Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
 """What ends up in somebody's header or cookie, so an answer's token is let in only in that form."""
 
@@ -72,7 +75,7 @@ _NO_FLAGS: Final[FrozenDict[bool]] = FrozenDict()
 class AppleUser:
     """The name that Apple gives to the app, once: at the person's first sign-in with it.
 
-    Raises `InvalidRequestError` for a part that is neither a string nor None.
+    Raises `InvalidRequestError` for a part that is neither a string of UTF-8, 64 KiB at most, nor None.
     """
 
     given_name: str | None = attrs.field(default=None, repr=False)
@@ -81,8 +84,8 @@ class AppleUser:
 
     def __attrs_post_init__(self) -> None:
         for part in attrs.fields_dict(AppleUser):
-            if not isinstance(getattr(self, part), str | None):
-                raise InvalidRequestError(f"{part} must be a string or None")
+            if getattr(self, part) is not None and not _is_string(getattr(self, part)):
+                raise InvalidRequestError(f"{part} must be a string, {_MAX_TEXT} characters at most, or None")
 
 
 @attrs.frozen(kw_only=True)
@@ -115,10 +118,10 @@ class FinishRequest:
 def _problem_with(request: FinishRequest) -> str | None:
     for name in ("provider", "state_id"):
         if not _is_text(getattr(request, name)):
-            return f"{name} must be a non-empty string"
+            return f"{name} must be a non-empty string, {_MAX_TEXT} characters at most"
     for name in ("code", "id_token"):
         if getattr(request, name) is not None and not _is_text(getattr(request, name)):
-            return f"{name} must be a non-empty string or None"
+            return f"{name} must be a non-empty string, {_MAX_TEXT} characters at most, or None"
     if (request.code is None) == (request.id_token is None):
         return "exactly one of code and id_token must be given"
     if not isinstance(request.user, AppleUser | None) and not _is_object_text(request.user):
@@ -127,8 +130,13 @@ def _problem_with(request: FinishRequest) -> str | None:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it is a string with something in it that UTF-8 can carry."""
-    if not isinstance(value, str) or not value.strip():
+    """Whether it is a string with something in it."""
+    return _is_string(value) and bool(str(value).strip())
+
+
+def _is_string(value: object) -> bool:
+    """Whether it is a string of a size that makes sense, and of characters that UTF-8 can carry."""
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
         return False
     try:
         value.encode()

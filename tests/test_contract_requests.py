@@ -10,7 +10,7 @@ from support import APPLE, CODE, DATA, GOOGLE, ID_TOKEN, PROJECT, STATE, Answer,
 from descope_native import AppleUser, InvalidRequestError, Outcome, __version__
 
 ADA = AppleUser(given_name="Ada", middle_name="King", family_name="Lovelace")
-LONG_STRING = "x" * 100_000
+LONG_STRING = "x" * 65_536
 NOT_TEXT: list[Any] = [
     None,
     "",
@@ -153,6 +153,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     *(("state_id", {**GOOGLE, "state_id": value}) for value in NOT_TEXT),
     *(("id_token", {**GOOGLE, "id_token": value}) for value in NOT_TEXT if value is not None),
     *(("code", {**APPLE, "code": value}) for value in NOT_TEXT if value is not None),
+    *((name, {**APPLE, name: "x" * 65_537}) for name in ("provider", "state_id", "code")),
+    ("user", {**APPLE, "user": '{"name": "' + "x" * 65_537 + '"}'}),
     ("exactly one", {"provider": "apple", "state_id": STATE}),
     ("exactly one", {**APPLE, "id_token": ID_TOKEN}),
     *(
@@ -207,3 +209,11 @@ async def test_a_timeout_is_any_number_of_seconds(answering: Answering, timeout:
     """Whole or not; None is the finisher's own."""
     async with answering(session()) as service:
         assert await service.finish(**GOOGLE, timeout=timeout)
+
+
+@pytest.mark.parametrize("part", ["given_name", "middle_name", "family_name"])
+@pytest.mark.parametrize("value", [5, b"Ada", "x" * 65_537, "\ud800"])
+def test_a_name_that_cannot_be_one_is_refused(part: str, value: Any) -> None:
+    """Neither what is no string, nor what UTF-8 cannot carry, nor what no name is as long as."""
+    with pytest.raises(InvalidRequestError, match=part):
+        AppleUser(**{part: value})
