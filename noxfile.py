@@ -56,6 +56,12 @@ def run_tests(session: nox.Session, *arguments: str, command: tuple[str, ...] = 
     return sum(map(int, re.findall(r'<testsuite [^>]*skipped="(\d+)"', report.read_text(encoding="utf-8"))))
 
 
+def run_fast_tests(session: nox.Session, command: tuple[str, ...] = ("python",)) -> None:
+    """Run the tests that every interpreter is to pass."""
+    session.env["HARNESS_CALLS"] = "2000"
+    run_tests(session, "-m", "not slow", *ELSEWHERE, command=command)
+
+
 def run_all_tests(session: nox.Session, *arguments: str) -> None:
     """Run pytest where a skipped test would mean that something was not tested anywhere."""
     if skipped := run_tests(session, *arguments):
@@ -137,6 +143,7 @@ def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long; one interpreter is enough for them."""
     install_wheel(session, *group("tests"), *group("bench"))
     run_tests(session, "-m", "slow", *ELSEWHERE)
+    run_tests(session, "tests/test_ground_truth.py")  # all of its calls; the other sessions make fewer
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
@@ -145,7 +152,7 @@ def tests_lowest(session: nox.Session) -> None:
     lowest = Path(session.create_tmp()) / "lowest.txt"
     lowest.write_text("\n".join(floor(Requirement(item)) for item in DECLARED))
     install_wheel(session, "--constraint", str(lowest), *group("tests"))
-    run_tests(session, "-m", "not slow", *ELSEWHERE)
+    run_fast_tests(session)
 
 
 def floor(requirement: Requirement) -> str:
@@ -160,7 +167,7 @@ def tests(session: nox.Session) -> None:
     install_wheel(session, *group("tests"))
     COVERAGE.mkdir(parents=True, exist_ok=True)
     session.env["COVERAGE_FILE"] = str(COVERAGE / "data")  # each process adds a name of its own
-    run_tests(session, "-m", "not slow", *ELSEWHERE, command=("coverage", "run"))
+    run_fast_tests(session, command=("coverage", "run"))
 
 
 @nox.session
