@@ -268,12 +268,14 @@ def _is_expired(attributes: list[str], now: float) -> bool:
     for attribute in attributes:
         name, _, value = attribute.partition("=")
         values[name.strip().lower()] = value.strip()
-    max_age = values.get("max-age", "")
-    if re.fullmatch(r"-?[0-9]{1,20}", max_age):
+    max_age, expires = values.get("max-age"), values.get("expires")
+    if max_age and re.fullmatch(r"-?[0-9]{1,20}", max_age):
         return int(max_age) <= 0
+    if not expires:
+        return False
     try:
-        expires = _parse_date(values.get("expires", "")[:64])
-        return expires.replace(tzinfo=expires.tzinfo or UTC).timestamp() <= now
+        end = _parse_date(expires[:64])
+        return end.replace(tzinfo=end.tzinfo or UTC).timestamp() <= now
     except (ValueError, OverflowError):
         return False
 

@@ -1,0 +1,332 @@
+"""The rules of requests and answers, where a slightly different rule would pass all the other tests."""
+
+import json
+import platform
+from typing import Any
+
+import attrs
+import pytest
+from support import APPLE, PROJECT, STATE, Answer, answering_in_memory, only, session
+
+from descope_native import (
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
+    NativeOAuthFinisher,
+    RateLimitedError,
+    RejectedError,
+    ResponseError,
+    ServerError,
+    UnexpectedResponse,
+    __version__,
+)
+from descope_native._exchange import parse_retry_after, read_cookies
+
+JSON_SESSION = '{"sessionJwt": "s.e.s", "refreshJwt": "r.e.f"}'
+
+
+async def sent(**options: Any) -> HttpRequest:
+    """What one call hands to its transport."""
+
+    def answer(_: HttpRequest) -> HttpResponse:
+        return HttpResponse(200, (), JSON_SESSION.encode())
+
+    transport = InMemoryTransport(answer)
+    await NativeOAuthFinisher(PROJECT, transport, **options).finish(**APPLE)
+    await transport.close()
+    request = only(transport.requests)
+    assert isinstance(request, HttpRequest)
+    return request
+
+
+@pytest.mark.parametrize(("key", "bearer"), [(None, PROJECT), ("K3y", f"{PROJECT}:K3y")])
+async def test_the_headers_are_these_and_no_others(key: str | None, bearer: str) -> None:
+    """In the usual spelling: header names are the same in any case, but not to whoever reads a log."""
+    assert dict((await sent(auth_management_key=key)).headers) == {
+        "Authorization": f"Bearer {bearer}",
+        "Content-Type": "application/json",
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"descope_native/{__version__}",
+        "x-descope-sdk-name": "descope_native",
+        "x-descope-sdk-version": __version__,
+        "x-descope-sdk-python-version": platform.python_version(),
+        "x-descope-project-id": PROJECT,
+    }
+
+
+@pytest.mark.parametrize(
+    ("base_url", "url"),
+    [
+        ("https://a.example", "https://a.example"),
+        ("https://a.example/", "https://a.example"),
+        ("https://a.example/X", "https://a.example/X"),
+        ("https://a.example/X//", "https://a.example/X"),
+        ("https://a.example/a%20b%2Fc/", "https://a.example/a%20b%2Fc"),
+        ("https://a.example:8443/p", "https://a.example:8443/p"),
+        ("http://localhost:1/p", "http://localhost:1/p"),
+        ("http://a.localhost", "http://a.localhost"),
+        ("http://127.8.9.1", "http://127.8.9.1"),
+        ("http://[::1]:2", "http://[::1]:2"),
+    ],
+)
+async def test_the_path_is_put_after_that_of_the_base(base_url: str, url: str) -> None:
+    """Whatever a base has for a path is kept, escapes and all, but for the slashes at its end."""
+    assert str((await sent(base_url=base_url)).url) == url + "/v1/auth/oauth/native/finish"
+
+
+async def test_the_request_is_json_without_a_blank() -> None:
+    """A POST with the keys of the wire, in their order, and nothing between them."""
+    request = await sent()
+    assert request.method == "POST"
+    assert (
+        request.body
+        == json.dumps(
+            {"provider": "apple", "stateId": STATE, "code": APPLE["code"]}, separators=(",", ":")
+        ).encode()
+    )
+
+
+@pytest.mark.parametrize("text", [" {} ", "\t{}\r\n", "\n\n{}"])
+async def test_blanks_of_json_around_an_answer_are_let_in(text: str) -> None:
+    """Those four that RFC 8259 §2 names."""
+    async with answering_in_memory(Answer(body=text.replace("{}", JSON_SESSION).encode())) as service:
+        assert (await service.finish()).session_jwt == "s.e.s"
+
+
+@pytest.mark.parametrize(
+    "text", ["\x0c{}", "{}\x0b", "\u00a0{}", "{}\u2028", "X{}", "{}X", "\x00{}", "{}\x1f"]
+)
+async def test_no_other_blanks_around_an_answer_are_let_in(text: str) -> None:
+    """What Python takes for a blank need not be one of JSON."""
+    async with answering_in_memory(Answer(body=text.replace("{}", JSON_SESSION).encode())) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    assert caught.value.problem == "the answer is not JSON"
+
+
+NO_SESSION = "the answer has no session in body or cookies (not as documented: "
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (
+            Answer(200, [("Content-Encoding", "gzip")]),
+            "the answer has a Content-Encoding that was not asked for",
+        ),
+        (Answer(200, (), b"["), "the answer is not JSON"),
+        (Answer(200, (), b"[]"), "the answer is not a JSON object"),
+        (Answer(200, (), b"{}"), NO_SESSION + "sessionJwt: expected token, found nothing usable)"),
+        (
+            Answer(200, (), b'{"sessionJwt": 1, "firstSeen": "yes"}'),
+            NO_SESSION + "sessionJwt: expected string, found integer; firstSeen: expected boolean, "
+            "found string; sessionJwt: expected token, found nothing usable)",
+        ),
+        (Answer(302), "the service redirected to nowhere; not followed"),
+        (Answer(302, [("Location", "")]), "the service redirected to nowhere; not followed"),
+        (
+            Answer(302, [("Location", "https://b.example:1/p?q")]),
+            "the service redirected to https://b.example:1; not followed",
+        ),
+        (Answer(302, [("Location", "/p")]), "the service redirected to http://localhost; not followed"),
+        (
+            Answer(302, [("Location", "mailto:a")]),
+            "the service redirected to no web address; not followed",
+        ),
+        (Answer(600), "the service answered 600, which means nothing here"),
+    ],
+)
+async def test_an_answer_that_is_no_session_is_told_why(answer: Answer, problem: str) -> None:
+    """To the word, with the places and the types, and none of the values."""
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    assert caught.value.problem == problem
+    assert caught.value.status == answer.status
+
+
+async def test_drift_is_told_in_full_up_to_ten_places() -> None:
+    """The eleventh and all beyond it are counted, so that no answer makes a text without an end."""
+    names = [
+        "name",
+        "email",
+        "phone",
+        "status",
+        "picture",
+        "givenName",
+        "middleName",
+        "familyName",
+        "recoveryEmail",
+        "recoveryPhone",
+    ]
+    user = dict.fromkeys(names, 1)
+    told = "not as documented: " + "; ".join(f"user.{name}: expected string, found integer" for name in names)
+    for more, end in (
+        ({}, ""),
+        ({"userId": 1}, "; and 1 more"),
+        ({"userId": 1, "test": 1}, "; and 2 more"),
+    ):
+        async with answering_in_memory(session(user=user | more), strict=True) as service:
+            with pytest.raises(UnexpectedResponse) as caught:
+                await service.finish()
+        assert caught.value.problem == told + end
+
+
+STATUSES: list[tuple[int, type[ResponseError]]] = [
+    (300, UnexpectedResponse),
+    (399, UnexpectedResponse),
+    (400, RejectedError),
+    (407, RejectedError),
+    (408, ServerError),
+    (409, RejectedError),
+    (428, RejectedError),
+    (429, RateLimitedError),
+    (430, RejectedError),
+    (498, RejectedError),
+    (499, ServerError),
+    (500, ServerError),
+    (501, ServerError),
+    (599, ServerError),
+    (600, UnexpectedResponse),
+    (601, UnexpectedResponse),
+]
+SAID = {"errorCode": "E061301", "errorDescription": "described", "errorMessage": "told"}
+
+
+@pytest.mark.parametrize(("status", "kind"), STATUSES)
+async def test_a_status_is_told_from_its_neighbours(status: int, kind: type[ResponseError]) -> None:
+    """At both ends of each range, with the trace id, and with what the service said of its own errors."""
+    answer = Answer(status, [("CF-Ray", "8f1e-FRA"), ("Retry-After", "7")], json.dumps(SAID).encode())
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(ResponseError) as caught:
+            await service.finish()
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status, error.trace_id) == (status, "8f1e-FRA")
+    if kind is not UnexpectedResponse:
+        assert (error.code, error.description, error.message) == ("E061301", "described", "told")
+    if isinstance(error, RateLimitedError):
+        assert error.retry_after == 7.0
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+async def test_any_2xx_may_carry_a_session(status: int) -> None:
+    """Any but 200 is drift, and no reason to lose it."""
+    async with answering_in_memory(attrs.evolve(session(), status=status)) as service:
+        result = await service.finish()
+    assert [(d.path, d.found) for d in result.drift] == ([] if status == 200 else [("status", str(status))])
+
+
+@pytest.mark.parametrize(
+    ("line", "cookies"),
+    [
+        ("DS=a=b", {"DS": "a=b"}),
+        ("DS", {}),
+        ('DS="a"', {"DS": "a"}),
+        ('DS="ab"', {"DS": "ab"}),
+        ('DS=""', {}),
+        ('DS="', {"DS": '"'}),
+        ('DS="a', {"DS": '"a'}),
+        ('DS=a"', {"DS": 'a"'}),
+        ('DS=ab"c', {"DS": 'ab"c'}),
+        ("DS=a; Max-Age=1", {"DS": "a"}),
+        ("DS=a; Max-Age=0", {}),
+        ("DS=a; Max-Age=-1", {}),
+        ("DS=a; Max-Age=", {"DS": "a"}),
+        ("DS=a; Max-Age=; Expires=Thu, 01 Jan 1970 00:00:00 GMT", {}),
+        ("DS=a; Expires==Thu, 01 Jan 1970 00:00:00 GMT", {}),
+        ("DS=a; Expires=Thu, 01 Jan 1970 00:00:00", {}),
+        ("DS=a; Expires=Thu, 01 Jan 1970 01:00:00 +0100", {}),
+        ("DS=a; Expires=Thu, 01 Jan 1970 00:00:01 -0100", {"DS": "a"}),
+        # Read for 64 characters: 999 is over, 9999 would not be.
+        (f"DS=a; Expires={'Thu, 01 Jan 00:00:00':60} 9999", {}),
+        (f"DS=a; Expires={'Thu, 01 Jan 00:00:00':59} 9999", {"DS": "a"}),
+    ],
+)
+def test_a_cookie_line_is_read_like_this(line: str, cookies: dict[str, str]) -> None:
+    """As of the 3,600th second of 1970: the first = splits, quotes go in pairs, what ends by then is over."""
+    assert read_cookies([line], 3600.0) == cookies
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7".zfill(64), 7.0),
+        ("7".zfill(65), None),
+        ("3600", 3600.0),
+        ("3601", 3600.0),
+        ("Thu, 01 Jan 1970 00:00:01 GMT", 0.0),
+        ("Thu, 01 Jan 1970 00:00:03 GMT", 1.0),
+    ],
+)
+def test_retry_after_is_read_like_this(value: str, seconds: float | None) -> None:
+    """As of the second second of 1970, and for 64 characters."""
+    assert parse_retry_after([value], 2.0) == seconds
+
+
+async def test_a_location_is_looked_at_for_2048_characters() -> None:
+    """No server's header makes us parse without an end."""
+    start = "https://" + "u" * 2038 + "@b"
+    answer = Answer(302, [("Location", start + "c.example/")])
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    assert len(start) == 2048
+    assert caught.value.problem == "the service redirected to https://b; not followed"
+
+
+async def described(description: str, **arguments: Any) -> str | None:
+    """What an error shows of what the service said."""
+    answer = Answer(400, (), json.dumps({"errorDescription": description}).encode())
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(**(arguments or APPLE))
+    assert isinstance(caught.value, RejectedError)
+    return caught.value.description
+
+
+LONG = "kN3vQ8xT1zR5wY7b"
+GONE = "[redacted]"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (LONG[:11], LONG[:11]),
+        (LONG[:12], GONE),
+        (LONG[2:14], GONE),
+        (LONG[-12:], GONE),
+        (LONG[:12] + "?X", GONE + "?X"),
+        (LONG[:12] + "X", GONE),
+        ("X" + LONG[-12:], GONE),
+        ("X" + LONG[:12] + "X", GONE),
+        (f"a {LONG} b {LONG} c", f"a {GONE} b {GONE} c"),
+        ("short-1short-2", GONE + GONE),
+        ("short-1 short-2", f"{GONE} {GONE}"),
+    ],
+)
+async def test_twelve_characters_of_a_secret_are_one(said: str, shown: str) -> None:
+    """Fewer could be chance; more, or all of a short one, is blacked out wherever it stands."""
+    arguments = {"provider": "apple", "state_id": "short-1", "code": LONG, "user": '{"a": ["short-2"]}'}
+    assert await described(said, **arguments) == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("a" * 300, "a" * 300),
+        ("a" * 301, "a" * 300),
+        ("a b" * 200, ("a b" * 100)),
+        ("a" * 599 + " ", "a" * 300),
+        ("a" * 600, "a" * 300),
+        ("a" * 601, None),
+        ("aaa " * 10 + "b" * 561, ("aaa " * 10).strip()),
+        ("aaa " * 10 + "b" * 560, "aaa " * 10 + "b" * 260),
+        ("aaa\tb\u2028c\x00d", "aaa b c d"),
+    ],
+    ids=range(9),
+)
+async def test_a_text_is_cut_like_this(said: str, shown: str | None) -> None:
+    """At 300 characters; one of more than 600 first at the last space before the 600th."""
+    assert await described(said) == shown
