@@ -154,6 +154,7 @@ class Run:
         rng = self.rng
         for _ in range(rng.randrange(1, 3)):
             await asyncio.sleep(rng.choice([0, 0, 0.001, 0.004, 0.02]))
+            connection.let_arrive()
             if self.reuse and not connection.is_idle():
                 return
             stray = session(self.token(number))
@@ -170,6 +171,7 @@ class Run:
                 connection.send(rng.randbytes(20))
             else:
                 connection.send(stray)
+            connection.let_arrive()
 
     # --- what the callers do
 
@@ -211,8 +213,8 @@ class Run:
         error = task.exception()
         if error is None:
             self.figures.ends["session"] += 1
-            if task.result().session_jwt != self.token(number):
-                self.violate(f"call {number}: a token of somebody else")
+            if (token := task.result().session_jwt) != self.token(number):
+                self.violate(f"call {number}: a token of somebody else, {token}")
             if self.salt in repr(task.result()):
                 self.violate(f"call {number}: a secret in the repr of a result")
         elif not isinstance(error, DescopeNativeError):
