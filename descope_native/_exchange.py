@@ -216,8 +216,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
     if type(answer) is not dict:
         return "the answer is not a JSON object"
     answer = cast("dict[str, Any]", answer)
-    if not (answer.get("sessionJwt") and answer.get("refreshJwt")):
-        _add_tokens_from_cookies(answer, response)
+    _add_tokens_from_cookies(answer, response)
     result = structure_result(_converter(), answer)
     if not isinstance(result, FinishResult):
         return f"the answer has no session in body or cookies ({_describe_drift(result)})"
@@ -236,16 +235,16 @@ def _describe_drift(drift: tuple[Drift, ...]) -> str:
 
 def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> None:
     """Cookie mode: the tokens come as Set-Cookie only. A non-empty value in the body wins."""
-    # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
-    cookies = read_cookies(response.header_values("Set-Cookie"), time.time())
     for token, named_by, usual in (
         ("sessionJwt", "sessionCookieName", _SESSION_COOKIE),
         ("refreshJwt", "cookieName", _REFRESH_COOKIE),
     ):
-        name = answer.get(named_by)
-        cookie = cookies.get(name if name and isinstance(name, str) else usual)
-        if cookie and answer.get(token) in (None, ""):
-            answer[token] = cookie
+        if answer.get(token) in (None, ""):
+            # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
+            cookies = read_cookies(response.header_values("Set-Cookie"), time.time())
+            name = answer.get(named_by)
+            if cookie := cookies.get(name if name and isinstance(name, str) else usual):
+                answer[token] = cookie
 
 
 def read_cookies(lines: list[str], now: float) -> dict[str, str]:
@@ -286,14 +285,15 @@ def _is_expired(attributes: list[str], now: float) -> bool:
 def _error(response: HttpResponse, url: URL, black_out: Callable[[str], str]) -> ResponseError:
     status = response.status
     trace_id = _trace_id(response, black_out)
-    if status in {408, 499} or 500 <= status < 600:
+    hundreds = status // 100
+    if status in {408, 499} or hundreds == 5:
         return ServerError(status, trace_id, *_error_texts(response, black_out))
     if status == 429:
         retry_after = parse_retry_after(response.header_values("Retry-After"), time.time())
         return RateLimitedError(status, trace_id, *_error_texts(response, black_out), retry_after)
-    if 400 <= status < 500:
+    if hundreds == 4:
         return RejectedError(status, trace_id, *_error_texts(response, black_out))
-    if 300 <= status < 400:
+    if hundreds == 3:
         origin = black_out(_origin(response.header("Location"), url))
         return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
     return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)

@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from collections.abc import Callable
 
 import attrs
@@ -121,6 +122,12 @@ def test_a_domain_is_held_to_the_host(domain: str, host: str | None, expected: s
 def test_an_age_is_kept_from_one_second_on(age: int, expected: int | None) -> None:
     """One second is an age; none is the end of the cookie, which no sign-in means."""
     assert make_cookies(attrs.evolve(PLAIN, cookie_max_age=age))[1].max_age == expected
+
+
+def test_a_session_that_ends_now_has_no_age() -> None:
+    """The cookie then goes with the browser, and not at once."""
+    now = int(time.time())
+    assert make_cookies(attrs.evolve(PLAIN, session_expiration=now))[0].max_age is None
 
 
 @pytest.mark.parametrize(("room", "attempts"), [(0.0, 1), (1e-9, 2)])

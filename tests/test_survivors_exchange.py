@@ -315,6 +315,25 @@ async def test_twelve_characters_of_a_secret_are_one(said: str, shown: str) -> N
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
+        ('it was {"n": 12345678}!', f"it was {GONE}!"),
+        (" ".join([LONG * 6 + "abc"] * 20), " ".join([GONE] * 6)),
+    ],
+    ids=["the JSON of a user", "much of a long secret"],
+)
+async def test_what_was_sent_is_blacked_out_whole(said: str, shown: str) -> None:
+    """With its braces, where it was JSON, and as often as 600 characters hold it."""
+    arguments = {
+        "provider": "apple",
+        "state_id": "short-1",
+        "code": LONG * 6 + "abc",
+        "user": '{"n": 12345678}',
+    }
+    assert await described(said, **arguments) == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
         ("a" * 300, "a" * 300),
         ("a" * 301, "a" * 300),
         ("a b" * 200, ("a b" * 100)),
