@@ -160,7 +160,10 @@ def test_the_text_says_what_to_know() -> None:
 
 
 def test_each_error_keeps_its_facts() -> None:
-    """Under the names that the documentation gives."""
+    """Under the names that the documentation gives, and in `args`, as any exception."""
+    assert InvalidRequestError("x").args == ("x",)
+    assert ConnectionLost("read", "x").args == ("read", "x")
+    assert ServerError(500, *SAID).args == (500, *SAID)
     assert (
         vars(ConnectError("dns", "x")).items()
         >= {"reason": "dns", "phase": "connect", "problem": "x"}.items()
@@ -215,6 +218,7 @@ CUTS: dict[str, Any] = {
     "its tail": lambda text: text[len(text) // 3 :],
     "its middle": lambda text: text[len(text) // 6 : -len(text) // 6],
     "with an ellipsis": lambda text: f"{text[:14]}...",
+    "twelve characters": lambda text: text[13:25],
 }
 
 
