@@ -1,7 +1,6 @@
 """A call may be cancelled at any step of the loop: nothing is left behind, and the next user is served."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,13 +12,13 @@ from aiohttp import AddrInfoType
 from certs import Authority
 from harness.calls import finish
 from harness.servers import Connection, Server, serve, session
+from yarl import URL
 
 from descope_native import (
     FinishResult,
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
-    NativeOAuthFinisher,
     Outcome,
     TransportError,
 )
@@ -160,20 +159,15 @@ async def test_what_a_dead_call_had_not_written_is_never_sent(end: str) -> None:
     connector = aiohttp.TCPConnector(socket_factory=small)
     async with aiohttp.ClientSession(connector=connector) as owner:
         transport = AiohttpTransport(owner)
-        finisher = NativeOAuthFinisher(
-            "P2a", transport, base_url=f"http://localhost:{listener.getsockname()[1]}", timeout=60
+        request = HttpRequest(
+            method="POST",
+            url=URL(f"http://localhost:{listener.getsockname()[1]}"),
+            headers={},
+            body=b"x" * 1_000_000,
+            timeout=0.3 if end == "out of time" else 60,
         )
-        user = json.dumps({"name": "x" * 1_000_000})
         before = open_files()
-        call = asyncio.create_task(
-            finisher.finish(
-                provider="apple",
-                state_id="s",
-                code="c",
-                user=user,
-                timeout=0.3 if end == "out of time" else None,
-            )
-        )
+        call = asyncio.create_task(transport.send(request))
         peer, _address = await asyncio.get_running_loop().sock_accept(listener)
         await asyncio.sleep(0.1)
         if end == "cancelled":
