@@ -27,7 +27,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def run() -> None:
-        await pyfuncitem.obj(**arguments)
+        async with asyncio.timeout(300):  # a test that hangs is a test that fails
+            await pyfuncitem.obj(**arguments)
         for _ in range(10):  # what was closed just now may take a few turns of the loop to end
             await asyncio.sleep(0)
         left = asyncio.all_tasks() - {asyncio.current_task()}

@@ -161,7 +161,7 @@ async def test_what_a_dead_call_had_not_written_is_never_sent(end: str) -> None:
         transport = AiohttpTransport(owner)
         request = HttpRequest(
             method="POST",
-            url=URL(f"http://localhost:{listener.getsockname()[1]}"),
+            url=URL(f"http://127.0.0.1:{listener.getsockname()[1]}"),  # no other address may answer
             headers={},
             body=b"x" * 1_000_000,
             timeout=0.3 if end == "out of time" else 60,
