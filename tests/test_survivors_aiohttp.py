@@ -1,5 +1,6 @@
 """What each of aiohttp's errors is taken for, to the word: the network tests look at kinds and facts."""
 
+import asyncio
 import errno
 import ssl
 from types import SimpleNamespace
@@ -8,19 +9,24 @@ from typing import Any
 import aiohttp
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from support import GOOGLE, PROJECT, raw_server, read_request
 from yarl import URL
 
 from descope_native import (
     ConnectError,
     ConnectionLost,
     DescopeNativeError,
+    HttpRequest,
+    InvalidRequestError,
+    NativeOAuthFinisher,
     RequestTimeout,
     TLSError,
+    TransportClosed,
     TransportError,
     UnexpectedResponse,
 )
 from descope_native.transports import Progress
-from descope_native.transports.aiohttp import _connect_failure, _sent
+from descope_native.transports.aiohttp import AiohttpTransport, _Body, _connect_failure, _sent, _Stale
 
 KEY: Any = SimpleNamespace(host="a.example", port=443, ssl=True, is_ssl=True)
 INFO = aiohttp.RequestInfo(URL("https://a"), "CONNECT", CIMultiDictProxy(CIMultiDict()), URL("https://a"))
@@ -141,3 +147,119 @@ def test_an_error_after_sending_is_taken_for_this(phase: Any) -> None:
         (KeyError("canary"), TransportError(phase, "the transport failed (KeyError)")),
     ):
         assert facts(_sent(error, Progress(phase))) == facts(taken_for)
+
+
+async def answered_with(*parts: bytes) -> DescopeNativeError:
+    """What a call over a real socket raises where these bytes come back and the connection ends."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+
+    async with raw_server(serve) as port, AiohttpTransport.open() as transport:
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=f"http://localhost:{port}")
+        with pytest.raises(DescopeNativeError) as caught:
+            await finisher.finish(**GOOGLE)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+            ConnectionLost("read", "the connection was lost within the answer"),
+        ),
+        (b"HTTP/9 what\r\n\r\n", UnexpectedResponse(0, "the answer is not HTTP")),
+        (b"", ConnectionLost("wait", "the connection was lost before an answer came")),
+    ],
+)
+async def test_an_answer_that_is_cut_or_torn_is_told_so(answer: bytes, error: DescopeNativeError) -> None:
+    """To the word: lost and malformed are not the same to whoever looks for the reason."""
+    assert facts(await answered_with(answer)) == facts(error)
+
+
+async def in_its_answer(close: bool = False, cancel: bool = False, tear: bool = False) -> BaseException:
+    """How a call over a borrowed session ends to which this happens while the answer's body is awaited."""
+    reading = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+        await reading.wait()
+        if tear:
+            writer.write(b"no length\r\n")
+        await reader.read()
+
+    sent: list[HttpRequest] = []
+
+    class Watched(AiohttpTransport):
+        async def send(self, request: HttpRequest, /) -> Any:
+            sent.append(request)
+            return await super().send(request)
+
+    async with raw_server(serve) as port, aiohttp.ClientSession() as session:
+        transport = Watched(session)
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=f"http://localhost:{port}")
+        call = asyncio.create_task(finisher.finish(**GOOGLE))
+        async with asyncio.timeout(10):
+            while not sent or sent[0].progress.phase != "read":
+                await asyncio.sleep(0)
+        reading.set()
+        if cancel:
+            call.cancel()
+        if close:
+            await session.close()
+        (result,) = await asyncio.gather(call, return_exceptions=True)
+        await transport.close()
+    assert isinstance(result, BaseException)
+    return result
+
+
+async def test_a_body_that_stops_being_http_is_told_so() -> None:
+    """It is not the same as a lost connection, though aiohttp has one error for both."""
+    error = await in_its_answer(tear=True)
+    assert isinstance(error, UnexpectedResponse)
+    assert error.args == (200, "the answer's body is not HTTP", None)
+
+
+async def test_an_owner_who_closes_his_session_within_an_answer_is_told_so() -> None:
+    """It is neither the network nor the service that ended the call."""
+    error = await in_its_answer(close=True)
+    assert isinstance(error, TransportClosed)
+    assert error.args == ("read", "the session was closed")
+
+
+@pytest.mark.parametrize("close", [False, True])
+async def test_who_cancels_is_not_told_that_a_session_was_closed(close: bool) -> None:
+    """Cancellation passes, also where the session is closed at the same moment."""
+    assert type(await in_its_answer(close=close, cancel=True)) is asyncio.CancelledError
+
+
+@pytest.mark.parametrize("proxy", [None, "http://localhost:1"])
+async def test_a_connection_that_went_before_the_first_byte_is_the_proxys_or_stale(proxy: str | None) -> None:
+    """With a proxy and no connection through it, that is whose fault it is; else another one is taken."""
+    request = HttpRequest(method="POST", url=URL("https://a"), headers={}, body=b"", timeout=1.0)
+    async with AiohttpTransport.open(proxy=proxy) as transport:
+        body = _Body(request, transport._used)
+        found = transport._unsent(aiohttp.ServerDisconnectedError(), body)
+    if proxy is None:
+        assert isinstance(found, _Stale)
+    else:
+        assert isinstance(found, ConnectError)
+        assert found.args == ("proxy", "the proxy did not open a tunnel", False)
+
+
+@pytest.mark.parametrize("proxy", [1, b"http://p", "", "p", "http://", "http://[", "socks5://p", URL("/p")])
+def test_what_is_no_proxy_is_refused(proxy: Any) -> None:
+    """Before anything is opened."""
+    with pytest.raises(InvalidRequestError):
+        AiohttpTransport.open(proxy=proxy)
+
+
+@pytest.mark.parametrize("proxy", [None, "http://p", "https://p:1", URL("http://u:p@p")])
+def test_what_is_a_proxy_is_taken(proxy: Any) -> None:
+    """With a password or without; it opens nothing yet."""
+    AiohttpTransport.open(proxy=proxy)

@@ -85,7 +85,8 @@ async def test_an_error_that_closing_brought_about_is_called_closing() -> None:
 
     transport = InMemoryTransport(handle)
     call = asyncio.create_task(failure(transport))
-    await entered.wait()
+    async with asyncio.timeout(10):
+        await entered.wait()
     await transport.close()
     error = await call
     assert type(error) is TransportClosed
