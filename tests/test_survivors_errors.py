@@ -25,7 +25,7 @@ from descope_native import (
     TransportError,
     UnexpectedResponse,
 )
-from descope_native.cookies import make_cookies
+from descope_native.cookies import Cookie, make_cookies
 
 SAID = ("ray", "E061301", "described", "told")
 MADE: list[tuple[Callable[[], DescopeNativeError], tuple[object, ...], dict[str, object]]] = [
@@ -118,7 +118,9 @@ def test_a_domain_is_held_to_the_host(domain: str, host: str | None, expected: s
     assert cookie.domain == expected
 
 
-@pytest.mark.parametrize(("age", "expected"), [(-1, None), (0, None), (1, 1), (34559999, 34559999)])
+@pytest.mark.parametrize(
+    ("age", "expected"), [(-1, None), (0, None), (1, 1), (34_559_999, 34_559_999), (34_560_001, 34_560_000)]
+)
 def test_an_age_is_kept_from_one_second_on(age: int, expected: int | None) -> None:
     """One second is an age; none is the end of the cookie, which no sign-in means."""
     assert make_cookies(attrs.evolve(PLAIN, cookie_max_age=age))[1].max_age == expected
@@ -166,3 +168,13 @@ def test_a_longest_wait_without_an_end_is_refused() -> None:
     """It would outlive every deadline."""
     with pytest.raises(InvalidRequestError):
         Retry(maximum=math.inf)
+
+
+def test_a_retry_is_three_attempts_in_seconds_unless_told() -> None:
+    """As documented: waits of at most 0.2 seconds first and 5 at last, all of it given by keyword only."""
+    retry = Retry()
+    assert (retry.attempts, retry.initial, retry.maximum) == (3, 0.2, 5.0)
+    with pytest.raises(TypeError):
+        Retry(3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        Cookie("DS", "s", None, "/", None, True, True, "lax")  # type: ignore[call-arg]
