@@ -123,6 +123,18 @@ NO_SESSION = "the answer has no session in body or cookies (not as documented: "
             NO_SESSION + "sessionJwt: expected string, found integer; firstSeen: expected boolean, "
             "found string; sessionJwt: expected token, found nothing usable)",
         ),
+        *(
+            (
+                Answer(200, (), b'{"refreshJwt": "r.e.f", "sessionJwt": %s}' % nothing),
+                NO_SESSION + f"sessionJwt: expected token, found {found}; "
+                "sessionJwt: expected token, found nothing usable)",
+            )
+            for nothing, found in ((b"null", "null"), (b'""', "string"))
+        ),
+        (
+            Answer(200, (), b'{"refreshJwt": "r.e.f"}'),
+            NO_SESSION + "sessionJwt: expected token, found nothing usable)",
+        ),
         (Answer(302), "the service redirected to nowhere; not followed"),
         (Answer(302, [("Location", "")]), "the service redirected to nowhere; not followed"),
         (
