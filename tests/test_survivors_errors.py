@@ -178,3 +178,6 @@ def test_a_retry_is_three_attempts_in_seconds_unless_told() -> None:
         Retry(3)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
         Cookie("DS", "s", None, "/", None, True, True, "lax")  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        make_cookies(PLAIN, "a.example")  # type: ignore[call-arg]
+    assert make_cookies(result=PLAIN) == make_cookies(PLAIN)

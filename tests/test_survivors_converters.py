@@ -1,0 +1,52 @@
+"""The converter, in the words of its errors and at the edge of what a token is."""
+
+from typing import Any
+
+import pytest
+from cattrs import ClassValidationError
+
+from descope_native.converters import is_token, make_converter
+from descope_native.models import FinishResult, User
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "message"),
+    [
+        (FinishResult, {}, "While structuring FinishResult"),
+        (User | None, 1, f"While structuring {User | None}"),
+    ],
+)
+def test_what_does_not_fit_is_told_as_cattrs_does(wanted: Any, value: Any, message: str) -> None:
+    """With the name of the class, where it has one, and the class itself."""
+    with pytest.raises(ClassValidationError) as caught:
+        make_converter().structure(value, wanted)
+    assert caught.value.message == message
+    assert caught.value.cl is wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", False),
+        ("a", True),
+        ("a" * 16_384, True),
+        ("a" * 16_385, False),
+        ("a\u00e9", False),
+        ("a;", False),
+    ],
+    ids=range(6),
+)
+def test_a_token_has_from_one_to_16384_cookie_octets(text: str, expected: bool) -> None:
+    """RFC 6265 §4.1.1 gives the octets; none of them is no token, and more would fit into no header."""
+    assert is_token(text) is expected
+
+
+def test_a_required_token_that_is_odd_is_told_once_for_each_reason() -> None:
+    """What it was, and that nothing is left to use; what else was odd comes before."""
+    with pytest.raises(ClassValidationError) as caught:
+        make_converter().structure({"firstSeen": 1, "sessionJwt": " "}, FinishResult)
+    assert [str(each) for each in caught.value.exceptions] == [
+        "firstSeen: expected boolean, found integer",
+        "sessionJwt: expected token, found string",
+        "sessionJwt: expected token, found nothing usable",
+    ]
