@@ -148,7 +148,10 @@ class TLSError(ConnectError):
 
 
 class RequestTimeout(TransportError, TimeoutError):
-    """The deadline passed. ``phase`` names what used it up, ``seconds`` is how long it was.
+    """The deadline passed. ``phase`` names what used it up.
+
+    ``seconds`` is what this attempt was given: the rest of the deadline, or the transport's
+    ``connect_timeout`` where that was shorter.
 
     ``NOT_SENT`` and safe to retry in ``pool`` and ``connect``; ``UNKNOWN`` afterwards, since the
     service may still read what was sent.
@@ -157,6 +160,7 @@ class RequestTimeout(TransportError, TimeoutError):
     def __init__(self, phase: Phase, seconds: float) -> None:
         super().__init__(phase, f"no answer within {seconds:.3g} s")
         self.args: tuple[Any, ...] = (phase, seconds)
+        self.errno = self.strerror = None  # or OSError takes the two arguments above for them
         self.seconds = seconds
 
     @property
@@ -273,4 +277,7 @@ class UnexpectedResponse(ResponseError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.problem} [status {self.status}, outcome {self.outcome.value}]"
+        facts = [f"status {self.status}", f"outcome {self.outcome.value}"]
+        if self.trace_id:
+            facts.append(f"cf-ray {self.trace_id}")
+        return f"{self.problem} [{', '.join(facts)}]"

@@ -154,7 +154,8 @@ def test_the_text_says_what_to_know() -> None:
         ),
         RejectedError(404): "the service answered 404 [outcome rejected]",
         ServerError(503, message="soon"): "the service answered 503: soon [outcome unknown]",
-        UnexpectedResponse(200, "not JSON", "ray-1"): "not JSON [status 200, outcome unknown]",
+        UnexpectedResponse(200, "not JSON", "ray-1"): "not JSON [status 200, outcome unknown, cf-ray ray-1]",
+        UnexpectedResponse(0, "not HTTP"): "not HTTP [status 0, outcome unknown]",
     }
     assert {error: str(error) for error in texts} == texts
 
@@ -178,6 +179,15 @@ def test_each_error_keeps_its_facts() -> None:
     nothing_said = dict.fromkeys(("code", "description", "message"))
     odd = UnexpectedResponse(302, "x", "ray-1")
     assert vars(odd) == {"status": 302, "problem": "x", "trace_id": "ray-1", **nothing_said}
+
+
+@pytest.mark.parametrize("travel", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_a_timeout_has_no_number_of_the_system(travel: Callable[[RequestTimeout], RequestTimeout]) -> None:
+    """It is a TimeoutError, and so an OSError, whose first two arguments would be `errno` and `strerror`."""
+    for error in (RequestTimeout("wait", 1.5), travel(RequestTimeout("wait", 1.5))):
+        assert isinstance(error, OSError)
+        assert (error.errno, error.strerror, error.filename) == (None, None, None)
+        assert error.args == ("wait", 1.5)
 
 
 def test_an_outcome_cannot_be_argued_with() -> None:
