@@ -19,7 +19,7 @@ def status_for(error: DescopeNativeError) -> int:
     400   the app sent what cannot be right; nothing went to the service
     401   the service said no: sign in again
     502   the service's answer was lost or is not a session: sign in again
-    503   nothing has happened yet, or this process is about to end: try again later
+    503   the code is still good, or this process is about to end: try again, or later
     504   the deadline passed; ``error.safe_to_retry`` says whether the same code is good
     ====  ==========================================================================
 
@@ -33,7 +33,7 @@ def status_for(error: DescopeNativeError) -> int:
             return 504
         case TransportClosed():
             return 503
-        case _ if error.safe_to_retry:
+        case _ if error.safe_to_retry or error.outcome is Outcome.NOT_SENT:
             return 503
         case RejectedError():
             return 401
@@ -47,6 +47,8 @@ def message_for(error: DescopeNativeError) -> str:
         return "This sign-in request is not valid."
     if error.safe_to_retry:
         return "Signing in does not work at the moment. Please try again."
+    if error.outcome is Outcome.NOT_SENT:  # and would not be next time: somebody has to mend it first
+        return "Signing in does not work at the moment. Please try again later."
     if error.outcome is Outcome.REJECTED:
         return "This sign-in was not accepted. Please sign in again."
     return "Signing in was interrupted. Please sign in again."

@@ -20,7 +20,8 @@ from descope_native.errors import (
 )
 from descope_native.http_status import message_for, status_for
 
-AGAIN_LATER = "Signing in does not work at the moment. Please try again."
+AGAIN = "Signing in does not work at the moment. Please try again."
+LATER = "Signing in does not work at the moment. Please try again later."
 NOT_ACCEPTED = "This sign-in was not accepted. Please sign in again."
 INTERRUPTED = "Signing in was interrupted. Please sign in again."
 
@@ -29,16 +30,17 @@ TABLE: list[tuple[DescopeNativeError, int, str]] = [
     (RejectedError(400, "canary", "E061301", "canary", "canary"), 401, NOT_ACCEPTED),
     (RejectedError(401), 401, NOT_ACCEPTED),
     (RejectedError(404), 401, NOT_ACCEPTED),
-    (RejectedError(425), 503, AGAIN_LATER),
-    (RateLimitedError(429, retry_after=3), 503, AGAIN_LATER),
-    (ConnectError("dns", "canary"), 503, AGAIN_LATER),
-    (ConnectError("proxy", "canary", safe_to_retry=False), 502, INTERRUPTED),
-    (TLSError("canary"), 502, INTERRUPTED),
-    (RequestTimeout("connect", 15), 504, AGAIN_LATER),
+    (RejectedError(425), 503, AGAIN),
+    (RateLimitedError(429, retry_after=3), 503, AGAIN),
+    (ConnectError("dns", "canary"), 503, AGAIN),
+    (ConnectError("proxy", "canary", safe_to_retry=False), 503, LATER),
+    (TLSError("canary"), 503, LATER),
+    (RequestTimeout("connect", 15), 504, AGAIN),
     (RequestTimeout("wait", 15), 504, INTERRUPTED),
     (ConnectionLost("wait", "canary"), 502, INTERRUPTED),
-    (TransportClosed("pool", "canary"), 503, INTERRUPTED),
+    (TransportClosed("pool", "canary"), 503, LATER),
     (TransportClosed("wait", "canary"), 503, INTERRUPTED),
+    (TransportError("connect", "canary"), 503, LATER),
     (TransportError("send", "canary"), 502, INTERRUPTED),
     (ServerError(503, "canary"), 502, INTERRUPTED),
     (UnexpectedResponse(200, "canary"), 502, INTERRUPTED),
