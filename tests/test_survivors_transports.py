@@ -85,8 +85,8 @@ async def test_an_error_that_closing_brought_about_is_called_closing() -> None:
 
     transport = InMemoryTransport(handle)
     call = asyncio.create_task(failure(transport))
-    async with asyncio.timeout(10):
-        await entered.wait()
+    call.add_done_callback(lambda _: entered.set())
+    await entered.wait()
     await transport.close()
     error = await call
     assert type(error) is TransportClosed
@@ -119,7 +119,10 @@ def test_closing_on_another_loop_leaves_the_calls_of_the_first_alone() -> None:
     async def call() -> str:
         transports.append(InMemoryTransport(handle))
         finisher = NativeOAuthFinisher(PROJECT, transports[0])
-        token = (await finisher.finish(**GOOGLE)).session_jwt
+        try:
+            token = (await finisher.finish(**GOOGLE)).session_jwt
+        finally:
+            entered.set()
         assert type(await failure(transports[0])) is TransportClosed
         return token
 
