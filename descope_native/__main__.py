@@ -207,8 +207,9 @@ async def _tell_the_story() -> int:
         result = await finisher.finish(**arguments)
         took = time.perf_counter() - started
         print(f"     POST {base_url}/v1/auth/oauth/native/finish")
-        print(f"     {dim('sent')}         {_masked_json(arguments)}")
-        print(f"     {dim('came back')}    200 in {took * 1000:.1f} ms, as a frozen FinishResult:")
+        call = fake.calls[-1]  # the stand-in masks what is secret
+        print(f"     {dim('sent')}         {json.dumps(call.body)}")
+        print(f"     {dim('came back')}    {call.status} in {took * 1000:.1f} ms, as a frozen FinishResult:")
         _print_result(result)
 
         print(bold("\n3. The same proof once more, as a retry gone wrong would send it"))
@@ -240,12 +241,12 @@ def _print_result(result: FinishResult) -> None:
     }
     for name, value in facts.items():
         if value is not None and value != "":
-            print(f"       {name:14} {value}")
+            print(f"       {name:14} {_printable(value)}")
 
 
 def _print_error(error: DescopeNativeError, out: Any) -> None:
     red = _style("31", out)
-    print(f"     {red(type(error).__name__)}: {error}", file=out)
+    print(f"     {red(type(error).__name__)}: {_printable(error)}", file=out)
     print(f"     safe_to_retry={error.safe_to_retry}: {_ADVICE[_exit_code(error)]}", file=out)
 
 
@@ -269,9 +270,9 @@ def _masked(secret: str) -> str:
     return f"{secret[:4]}… ({len(secret)} characters)"
 
 
-def _masked_json(arguments: dict[str, Any]) -> str:
-    shown = {"provider": arguments["provider"], "stateId": "…", "idToken": "…"}
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+def _printable(value: object) -> str:
+    """Much of it is the service's: it must not steer the terminal, and has to be text that can be encoded."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value))
 
 
 def _style(code: str, out: Any = None) -> Callable[[str], str]:
@@ -327,10 +328,19 @@ async def _finish_request(options: argparse.Namespace, request: dict[str, Any]) 
 
 
 def _read_proof(kind: str) -> str:
-    if sys.stdin.isatty():
-        return getpass.getpass(f"{kind}: ").strip()
-    proof = sys.stdin.read(_MAX_INPUT).strip()
-    if not proof:
+    if sys.stdin is None:  # closed by whoever started this
+        raise InvalidRequestError(f"no standard input to read the {kind} from")
+    try:
+        if sys.stdin.isatty():
+            proof = getpass.getpass(f"{kind}: ")
+        else:
+            proof = sys.stdin.buffer.read(_MAX_INPUT).decode()  # some locales let through what is no text
+    except EOFError:  # Ctrl-D at the prompt, which is left without an end of line
+        print(file=sys.stderr)
+        proof = ""
+    except (OSError, ValueError):
+        raise InvalidRequestError(f"the {kind} on standard input cannot be read as text") from None
+    if not (proof := proof.strip()):
         raise InvalidRequestError(f"no {kind} on standard input")
     return proof
 
@@ -367,8 +377,9 @@ async def _serve(options: argparse.Namespace) -> int:
     fake = FakeDescope(**settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
+    with contextlib.suppress(NotImplementedError):  # on Windows, where Ctrl-C is a KeyboardInterrupt instead
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
     try:
         async with fake.serve(options.host, options.port) as base_url:
             print(f"ready: {base_url} project {fake.project_id}", flush=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import pty
@@ -17,8 +18,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from descope_native.__main__ import main
-from descope_native.testing import FakeDescope
+from descope_native import ConnectionLost
+from descope_native.__main__ import _print_error, main
+from descope_native.testing import FakeDescope, Fault
 
 
 def run(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -56,6 +58,7 @@ async def test_the_demo_shows_a_session_and_the_refused_second_finish() -> None:
     assert places == sorted(places)
     assert not re.search(r"ey[\w-]{20,}", shown.stdout), "a token"
     assert "\033[" not in shown.stdout, "colours are for a terminal"
+    assert '{"provider": "google", "stateId": "[masked]", "idToken": "[masked]"}' in shown.stdout
 
 
 @pytest.mark.parametrize("provider", ["google", "apple"])
@@ -82,6 +85,31 @@ async def test_finish_tells_a_person_without_showing_tokens() -> None:
     assert done.returncode == 0
     assert "ada@example.com" in done.stdout
     assert not re.search(r"ey[\w-]{20,}", done.stdout)
+
+
+HOSTILE = "\ud800\x1b]0;pwn\x07\n\x9b31m"
+REPLACED = "��]0;pwn���31m"
+
+
+async def test_what_the_service_says_does_not_steer_the_terminal() -> None:
+    """Control characters and half a surrogate pair are shown as replaced, and the rest is told."""
+    fake = FakeDescope()
+    answer = {"sessionJwt": "s.e.s", "user": {"name": f"Zoë{HOSTILE}", "roleNames": ["\x1b[2J"]}}
+    fake.fail_next(Fault(status=200, body=json.dumps(answer).encode()))
+    async with fake.serve() as url:
+        proof = fake.sign_in("google", email="ada@example.com").as_arguments()
+        done = await asyncio.to_thread(run, *finish(url, fake, proof), stdin=str(proof["id_token"]))
+    assert done.returncode == 0, done.stderr
+    assert f"user.name      Zoë{REPLACED}\n" in done.stdout
+    assert [char for char in done.stdout if not char.isprintable() and char != "\n"] == []
+
+
+def test_an_error_does_not_steer_the_terminal_either() -> None:
+    """Whatever made it: a transport of somebody's own may put anything into its texts."""
+    out = io.StringIO()
+    _print_error(ConnectionLost("wait", HOSTILE), out)
+    assert f"ConnectionLost: {REPLACED} [phase wait, outcome unknown]\n" in out.getvalue()
+    assert "\x1b" not in out.getvalue()
 
 
 async def test_a_refusal_exits_4_and_says_what_to_do() -> None:
@@ -185,6 +213,38 @@ def test_bad_input_is_one_clear_line(arguments: tuple[str, ...], stdin: str, say
     assert len(done.stderr.strip().splitlines()) <= 2
 
 
+def started_with(stdin: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Run the command with what a shell makes of this for standard input."""
+    command = [sys.executable, "-W", "error", "-m", "descope_native", *arguments]
+    return subprocess.run(
+        ["sh", "-c", f'"$@" {stdin}', "sh", *command],
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env=clean_environment() | environment,
+    )
+
+
+def test_no_standard_input_at_all_is_one_clear_line() -> None:
+    """As under a supervisor that closes it: exit code 2 and no traceback."""
+    done = started_with("<&-", *OK)
+    assert done.returncode == 2
+    assert b"no standard input to read the code from" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+def test_a_proof_that_is_no_text_is_refused_in_any_locale(tmp_path: Path, locale: str) -> None:
+    """Also where Python would let such bytes through: exit code 2, and none of them repeated."""
+    proof = tmp_path / "proof"
+    proof.write_bytes(b"\xff\xfe" + CANARY.encode())
+    done = started_with(f"<'{proof}'", *OK, LC_ALL=locale)
+    assert done.returncode == 2
+    assert b"the code on standard input cannot be read as text" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert CANARY.encode() not in done.stderr + done.stdout
+
+
 async def test_the_environment_names_project_host_and_key() -> None:
     """DESCOPE_PROJECT_ID, DESCOPE_BASE_URI and DESCOPE_AUTH_MANAGEMENT_KEY stand in for options."""
     fake = FakeDescope(auth_management_key="K2secret")
@@ -238,6 +298,31 @@ async def test_the_stand_in_serves_until_it_is_told_to_stop(number: signal.Signa
     process.send_signal(number)
     out, err = await process.communicate()
     assert (process.returncode, out, err) == (0, b"stopped\n", b"")
+
+
+async def test_an_event_loop_without_signals_is_stopped_by_ctrl_c_all_the_same() -> None:
+    """As on Windows, whose loops have no signal handlers: exit code 130, no traceback."""
+    code = """
+import asyncio, sys
+from descope_native.__main__ import main
+
+def add_signal_handler(*_: object) -> None:
+    raise NotImplementedError
+
+asyncio.SelectorEventLoop.add_signal_handler = add_signal_handler
+sys.exit(main(["fake"]))
+"""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "error", "-c", code),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=clean_environment(),
+    )
+    assert process.stdout is not None
+    assert (await process.stdout.readline()).startswith(b"ready: ")
+    process.send_signal(signal.SIGINT)
+    assert await process.communicate() == (b"", b"")
+    assert process.returncode == 130
 
 
 async def test_a_port_in_use_is_one_clear_line() -> None:
@@ -341,6 +426,16 @@ def test_one_ctrl_c_at_the_prompt_is_enough() -> None:
     code, shown = in_a_terminal(*OK, typed="\x03")
     assert code == 130
     assert "Traceback" not in shown
+
+
+def test_ctrl_d_at_the_prompt_is_one_clear_line() -> None:
+    """Nothing was typed: exit code 2, on a line of its own, no traceback."""
+    code, shown = in_a_terminal(*OK, typed="\x04")
+    assert code == 2
+    assert "Traceback" not in shown
+    prompt, *said = shown.splitlines()
+    assert prompt == "code: "
+    assert "no code on standard input" in said[0]
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
