@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import socket
+import ssl
 import threading
 from collections.abc import Generator
 from typing import Any
@@ -115,7 +117,10 @@ FAILURES: list[tuple[BaseException, type[Exception], Outcome]] = [
     (ConnectionRefusedError(111, "refused"), ConnectError, Outcome.NOT_SENT),
     (ConnectionResetError(104, "reset"), ConnectionLost, Outcome.UNKNOWN),
     (BrokenPipeError(), ConnectionLost, Outcome.UNKNOWN),
-    (TimeoutError(), ConnectionLost, Outcome.UNKNOWN),
+    (socket.gaierror(socket.EAI_NONAME, "no such host"), ConnectError, Outcome.NOT_SENT),
+    (ssl.SSLCertVerificationError(1, "expired"), TLSError, Outcome.NOT_SENT),
+    (ssl.SSLError(1, "bad record"), ConnectionLost, Outcome.UNKNOWN),
+    (TimeoutError(), RequestTimeout, Outcome.UNKNOWN),
     (OSError("something"), ConnectionLost, Outcome.UNKNOWN),
 ]
 OURS: list[DescopeNativeError] = [
@@ -377,3 +382,21 @@ async def test_a_fork_is_known_by_the_process_id(monkeypatch: pytest.MonkeyPatch
         with pytest.raises(TransportClosed, match="fork"):
             await transport.send(request())
     assert await transport.send(request()) is OK
+
+
+def test_it_can_be_made_before_there_is_an_event_loop() -> None:
+    """As a sync fixture does; then it belongs to the loop that uses it first, and to no other."""
+    transport = InMemoryTransport(lambda _: HttpResponse(204))
+    request = HttpRequest(method="POST", url=URL("https://localhost"), headers={}, body=b"", timeout=5)
+    assert asyncio.run(transport.send(request)).status == 204
+    with pytest.raises(TransportClosed, match="another event loop"):
+        asyncio.run(transport.send(request))
+
+
+def test_it_can_be_closed_without_ever_having_been_used() -> None:
+    """Closing what no loop has used yet ends at once."""
+    transport = InMemoryTransport(lambda _: HttpResponse(204))
+    asyncio.run(transport.close())
+    request = HttpRequest(method="POST", url=URL("https://localhost"), headers={}, body=b"", timeout=5)
+    with pytest.raises(TransportClosed):
+        asyncio.run(transport.send(request))

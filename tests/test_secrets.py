@@ -82,7 +82,7 @@ NEEDLES: Final = {
 
 USER: Final = AppleUser(given_name=GIVEN, family_name=FAMILY)
 USER_TEXT: Final = json.dumps({"name": {"firstName": GIVEN, "lastName": FAMILY}})
-LONG_USER_TEXT: Final = json.dumps({"name": {"firstName": GIVEN, "lastName": FAMILY * 20_000}})
+MORE_THAN_SOCKETS_BUFFER: Final = 1_000_000
 PROJECT: Final = "P2project"
 AUTHORITY: Final = Authority()
 GOOD: Final = AUTHORITY.certify()
@@ -234,11 +234,6 @@ class Hidden:
 
     def __init__(self, value: Any) -> None:
         self.value = value
-
-
-async def with_long_name(finishing: NativeOAuthFinisher) -> None:
-    """More than a socket takes before the other side reads."""
-    await finishing.finish(provider="apple", state_id=STATE, code=CODE, user=LONG_USER_TEXT)
 
 
 Finish = Callable[[NativeOAuthFinisher], Awaitable[None]]
@@ -515,11 +510,10 @@ async def under_way(
     connector = aiohttp.TCPConnector(limit=1, ssl=context, socket_factory=narrow_socket)
     async with serve(script) as server, aiohttp.ClientSession(connector=connector) as session:
         transport = AiohttpTransport(session)
-        watched = Watched(transport)
+        watched = Watched(transport, MORE_THAN_SOCKETS_BUFFER if phase == "send" else 0)
         calls = []
-        finish = with_long_name if phase == "send" else with_code
         for begun in range(1, count + 1):
-            calls.append(asyncio.create_task(finish(over(watched, server.url(scheme), **options))))
+            calls.append(asyncio.create_task(with_code(over(watched, server.url(scheme), **options))))
             await watched.reached("wait" if begun < count else phase, begun)
         await server.connections(1)
         try:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+import attrs
+
 from descope_native import HttpRequest, HttpResponse, Transport
 from descope_native.errors import Phase
 
@@ -184,13 +186,19 @@ async def relay(port: int, context: ssl.SSLContext | None = None) -> AsyncIterat
 
 
 class Watched:
-    """Passes requests on to a transport, and can tell how far they have got."""
+    """Passes requests on to a transport, and can tell how far they have got.
 
-    def __init__(self, transport: Transport) -> None:
+    `padding` is put behind each body: white space, more than sockets buffer if a call is to stall
+    while it sends.
+    """
+
+    def __init__(self, transport: Transport, padding: int = 0) -> None:
         self._transport = transport
+        self.padding = padding
         self.requests: list[HttpRequest] = []
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
+        request = attrs.evolve(request, body=request.body + b" " * self.padding)
         self.requests.append(request)
         return await self._transport.send(request)
 

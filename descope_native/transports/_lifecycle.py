@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from descope_native.errors import Phase, RequestTimeout, TransportClosed, TransportError
 from descope_native.transports import HttpRequest, HttpResponse
@@ -13,12 +14,16 @@ Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
 class Lifecycle:
     """Runs calls under their deadline, on one event loop and in one process, until closed.
 
+    The loop is the one that runs when it is made or, where none does, the first that makes a call.
+
     Closing interrupts the calls in flight through the very clock that enforces their deadline, so
     there is one way out of a call that has to end early, whatever it is waiting for.
     """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):
+            self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._in_flight: set[asyncio.Timeout] = set()
         self._drained = asyncio.Event()
@@ -56,13 +61,13 @@ class Lifecycle:
 
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""
-        if self._pid != os.getpid() or self._loop is not asyncio.get_running_loop():
-            self.closed = True  # the calls of another loop or process are not ours to end
-            return
         self.closed = True
+        running = asyncio.get_running_loop()
+        if self._pid != os.getpid() or self._loop is not running:
+            return  # the calls of another loop or process are not ours to end
         for clock in self._in_flight:
             if not clock.expired():
-                clock.reschedule(self._loop.time())
+                clock.reschedule(running.time())
         await self._drained.wait()
 
     def _refuse_strangers(self) -> None:
@@ -70,7 +75,9 @@ class Lifecycle:
             raise _closed_in("pool")
         if self._pid != os.getpid():
             raise TransportClosed("pool", "the transport was opened before a fork; open one per process")
-        if self._loop is not asyncio.get_running_loop():
+        running = asyncio.get_running_loop()
+        self._loop = self._loop or running
+        if self._loop is not running:
             raise TransportClosed("pool", "the transport was opened on another event loop; open one per loop")
 
 

@@ -2,11 +2,14 @@
 
 import asyncio
 import inspect
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 
 from descope_native.errors import (
     ConnectError,
     ConnectionLost,
+    TLSError,
     TransportClosed,
     TransportError,
     UnexpectedResponse,
@@ -24,12 +27,16 @@ class InMemoryTransport:
 
     ``requests`` keeps what was sent, in order. Everything else is as over a real network: a call
     yields to the event loop, ends at its deadline (``RequestTimeout``, phase ``wait``), can be
-    cancelled, and fails with ``TransportClosed`` once closed. A handler that raises
-    ``ConnectionRefusedError`` makes a ``ConnectError``, any other ``OSError`` a
-    ``ConnectionLost``; errors of this library pass as they are, and so does whatever a mistake in
-    the handler raises.
+    cancelled, and fails with ``TransportClosed`` once closed. What a handler raises is told as it
+    would be over a network:
 
-    Make it inside the event loop that is going to use it.
+    * ``ConnectionRefusedError`` and ``socket.gaierror`` as a ``ConnectError``;
+    * ``ssl.SSLCertVerificationError`` as a ``TLSError``;
+    * ``TimeoutError`` as a ``RequestTimeout``, without anybody having to wait for the deadline;
+    * any other ``OSError`` as a ``ConnectionLost``;
+    * errors of this library as they are, and whatever a mistake in the handler raises, too.
+
+    It belongs to the event loop it is made in or, made outside of any, to the first that uses it.
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -57,10 +64,14 @@ class InMemoryTransport:
                 answer = await answer
             request.progress.phase = "read"
             return answer
-        except (TransportError, UnexpectedResponse):
+        except (TransportError, UnexpectedResponse, TimeoutError):  # the last is told by what keeps the time
             raise
         except ConnectionRefusedError:
             failure: TransportError = ConnectError("refused", "the handler refused the connection")
+        except socket.gaierror:
+            failure = ConnectError("dns", "the handler did not resolve the host name")
+        except ssl.SSLCertVerificationError:
+            failure = TLSError("the handler's certificate is not valid")
         except OSError:
             failure = ConnectionLost(request.progress.phase, "the handler dropped the connection")
         raise failure
