@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
+from multidict import CIMultiDict
 from support import APPLE, CODE, GOOGLE, ID_TOKEN, PROJECT, STATE, only
 from yarl import URL
 
@@ -26,6 +27,12 @@ def test_a_header_that_is_not_there_is_none() -> None:
     """And no values at all."""
     assert HttpResponse(200, COOKIES).header("cf-ray") is None
     assert HttpResponse(200).header_values("cf-ray") == []
+
+
+def test_a_response_takes_a_mapping_too() -> None:
+    """Which is what comes to mind where no name is repeated; also a multi-valued one, with all its values."""
+    assert HttpResponse(429, {"Retry-After": "3"}) == HttpResponse(429, [("Retry-After", "3")])
+    assert HttpResponse(200, CIMultiDict(COOKIES)).headers == tuple(COOKIES)
 
 
 @pytest.mark.parametrize("kind", [list, tuple, iter])

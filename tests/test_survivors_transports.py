@@ -1,6 +1,8 @@
 """What both transports share, and the words of the one in memory."""
 
 import asyncio
+import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +16,7 @@ from descope_native import (
     HttpResponse,
     InMemoryTransport,
     NativeOAuthFinisher,
+    TLSError,
     TransportClosed,
     TransportError,
 )
@@ -40,6 +43,8 @@ async def test_what_a_handler_does_to_a_connection_is_told() -> None:
     """To the word, with the phase that it was in."""
     for raised, error in (
         (ConnectionRefusedError("canary"), ConnectError("refused", "the handler refused the connection")),
+        (socket.gaierror("canary"), ConnectError("dns", "the handler did not resolve the host name")),
+        (ssl.SSLCertVerificationError("canary"), TLSError("the handler's certificate is not valid")),
         (ConnectionResetError("canary"), ConnectionLost("wait", "the handler dropped the connection")),
         (OSError("canary"), ConnectionLost("wait", "the handler dropped the connection")),
     ):

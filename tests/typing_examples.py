@@ -120,14 +120,14 @@ async def transports() -> None:
     transport = InMemoryTransport(later)
     transport = Mine()
     assert_type(InMemoryTransport(now).requests, list[HttpRequest])
-    assert_type(HttpResponse(200).headers, tuple[tuple[str, str], ...])
+    assert_type(HttpResponse(429, {"Retry-After": "3"}).headers, tuple[tuple[str, str], ...])
     assert_type(HttpResponse(200).header("cf-ray"), str | None)
     assert_type(HttpResponse(200).header_values("Set-Cookie"), list[str])
     NativeOAuthFinisher("P2abc", transport)
     NativeOAuthFinisher("P2abc", NotAsync())  # type: ignore[arg-type]
     NativeOAuthFinisher("P2abc", aiohttp.ClientSession())  # type: ignore[arg-type]
     InMemoryTransport(lambda: HttpResponse(200))  # type: ignore[arg-type, misc]
-    HttpResponse(200, {"Set-Cookie": "DS=s"})  # type: ignore[dict-item]
+    HttpResponse(429, {"Retry-After": 3})  # type: ignore[arg-type]
     HttpResponse(200, (), "text")  # type: ignore[arg-type]
 
 

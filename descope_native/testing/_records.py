@@ -1,12 +1,12 @@
 """What goes in and out of the stand-in by hand: proofs, faults, and the record of calls."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, cast
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import attrs
 
 from descope_native.testing._json import Json, RefusedError, parse_object
-from descope_native.transports import HttpRequest, HttpResponse
+from descope_native.transports import HttpRequest, HttpResponse, as_pairs
 
 
 @attrs.frozen(kw_only=True)
@@ -41,15 +41,6 @@ class Proof:
         return {names.get(name, name): value for name, value in self.as_arguments().items()}
 
 
-Headers = Mapping[str, str] | Iterable[tuple[str, str]]
-
-
-def _pairs(headers: Headers) -> tuple[tuple[str, str], ...]:
-    if isinstance(headers, Mapping):
-        return tuple(cast("Mapping[str, str]", headers).items())
-    return tuple(headers)
-
-
 _DROPS: Final = {None, "before", "after", "halfway"}
 _PLACES: Final = {None, "body", "cookies"}
 
@@ -77,7 +68,7 @@ class Fault:
     delay: float = 0.0
     drop: Literal["before", "after", "halfway"] | None = None
     status: int | None = None
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=as_pairs)
     body: bytes = b""
     applied: bool | None = None
     tokens: Literal["body", "cookies"] | None = None

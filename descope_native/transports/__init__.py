@@ -1,7 +1,7 @@
 """The seam between the rules of the service and a network: bytes out, bytes in."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 import attrs
 from yarl import URL
@@ -11,7 +11,10 @@ from descope_native.errors import Phase
 __all__ = ["HttpRequest", "HttpResponse", "Progress", "Transport"]
 
 
-def _as_pairs(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def as_pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Name and value of each header, from pairs or a mapping."""
+    if isinstance(headers, Mapping):
+        return tuple(cast("Mapping[str, str]", headers).items())
     return tuple(headers)
 
 
@@ -21,12 +24,13 @@ class HttpResponse:
 
     Attributes:
         status: the HTTP status.
-        headers: pairs in the order they came, since two ``Set-Cookie`` lines must stay two.
+        headers: pairs in the order they came, since two ``Set-Cookie`` lines must stay two. A mapping
+            is taken as well, and becomes pairs.
         body: the bytes, complete, with no content coding undone.
     """
 
     status: int
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=_as_pairs)
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=as_pairs)
     body: bytes = attrs.field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
