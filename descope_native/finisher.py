@@ -29,6 +29,9 @@ __all__ = ["NativeOAuthFinisher"]
 _log: Final = logging.getLogger("descope_native")
 _log.addHandler(logging.NullHandler())  # whether and where to log is the application's to say
 
+_COMES_LATER: Final = cast("Transport", object())
+"""Instead of the transport that `open` makes once it is entered; nobody has the finisher before."""
+
 
 class NativeOAuthFinisher:
     """Trades the proof of a native sign-in for a session, exactly once.
@@ -73,6 +76,10 @@ class NativeOAuthFinisher:
             raise refusal.with_traceback(None) from None  # the frames below hold the key
         finally:
             del project_id, base_url, auth_management_key  # what is refused may hold a password or key
+        if transport is not _COMES_LATER and not callable(getattr(transport, "send", None)):
+            raise InvalidRequestError("transport must have send(); enter AiohttpTransport.open() first")
+        if not isinstance(retry, Retry | None):
+            raise InvalidRequestError("retry must be a Retry or None")
         self._transport = transport
         self._timeout = _checked(timeout)
         self._retry = retry
@@ -102,7 +109,7 @@ class NativeOAuthFinisher:
         try:
             finisher = cls(
                 project_id,
-                cast("Transport", None),  # it comes once the finisher is entered, and nobody has it before
+                _COMES_LATER,
                 base_url=base_url,
                 auth_management_key=auth_management_key,
                 timeout=timeout,

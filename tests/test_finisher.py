@@ -25,6 +25,7 @@ from support import (
 from yarl import URL
 
 from descope_native import (
+    AiohttpTransport,
     ConnectError,
     DescopeNativeError,
     HttpRequest,
@@ -35,6 +36,7 @@ from descope_native import (
     Outcome,
     RejectedError,
     RequestTimeout,
+    Retry,
     TransportClosed,
     UnexpectedResponse,
 )
@@ -536,3 +538,33 @@ async def test_a_quiet_logger_gets_nothing(caplog: pytest.LogCaptureFixture, ans
         with pytest.raises(RejectedError):
             await service.finish()
     assert not caplog.records
+
+
+@pytest.mark.parametrize("transport", [None, object(), "https://localhost", AiohttpTransport.open()])
+def test_what_is_no_transport_is_refused_when_it_is_wired(transport: Any) -> None:
+    """Not at the first sign-in; above all the context manager that somebody forgot to enter."""
+    with pytest.raises(InvalidRequestError, match="transport must have send"):
+        NativeOAuthFinisher(PROJECT, transport)
+
+
+@pytest.mark.parametrize("retry", [3, True, "3", Retry])
+def test_what_is_no_retry_is_refused_when_it_is_wired(retry: Any) -> None:
+    """A number of attempts is not enough."""
+    with pytest.raises(InvalidRequestError, match="retry must be a Retry"):
+        NativeOAuthFinisher.open(PROJECT, retry=retry)
+
+
+async def test_a_handler_may_change_the_headers_it_was_given() -> None:
+    """The next request has all of its own."""
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        assert isinstance(request.headers, dict)
+        return HttpResponse(
+            200 if request.headers.pop("Authorization", None) else 401,
+            (),
+            session().body,
+        )
+
+    finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(answer))
+    for _ in range(2):
+        assert await finisher.finish(**GOOGLE)
