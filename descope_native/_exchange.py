@@ -11,10 +11,10 @@ import json
 import platform
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
-from urllib.parse import quote, quote_plus
+from urllib.parse import unquote, unquote_plus
 
 import attrs
 from yarl import URL
@@ -53,7 +53,7 @@ _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 # Complete, or cut short: its parts begin with what base64 makes of '{"'.
 _JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*|eyJ[\w-]{8,}[\w.-]*", re.ASCII)
-_MAX_TEXT: Final = 300
+_LONGEST_SHOWN: Final = 300
 _MAX_RETRY_AFTER: Final = 3600
 _BLACKED_OUT: Final = "[redacted]"
 
@@ -151,7 +151,7 @@ def _problem_with_base_url(  # noqa: PLR0911 -- one return per problem
         return "is not a URL"
     if scheme not in {"http", "https"} or not host:
         return "must be an absolute http or https URL"
-    if url.user is not None or url.password is not None:
+    if "@" in str(base_url).partition("://")[2].partition("/")[0]:
         return "must not hold a user name or password"
     if "?" in str(base_url) or "#" in str(base_url):
         return "must not hold a query or fragment"
@@ -174,7 +174,7 @@ def build_request(request: FinishRequest, endpoint: Endpoint, timeout: float) ->
     return HttpRequest(
         method="POST",
         url=endpoint.url,
-        headers=endpoint.headers,
+        headers=dict(endpoint.headers),  # a handler may do with its own what it likes
         body=_encode_json(_converter().unstructure(request)).encode(),
         timeout=timeout,
     )
@@ -190,19 +190,18 @@ def read_response(
     # What was read is handed over by return value: this frame is in tracebacks, and the answer's
     # tokens must not be among its locals.
     if not 200 <= response.status < 300:
-        raise _error(response, endpoint.url, _black_out_with(_secrets(request, endpoint)))
+        raise _error(response, endpoint.url, _Censor(request, endpoint))
     result = _read_session(response)
     if isinstance(result, FinishResult) and not (strict and result.drift):
         return result
     problem = _describe_drift(result.drift) if isinstance(result, FinishResult) else result
     del result
-    black_out = _black_out_with(_secrets(request, endpoint))
-    raise UnexpectedResponse(response.status, problem, _trace_id(response, black_out))
+    raise UnexpectedResponse(response.status, problem, _trace_id(response, _Censor(request, endpoint)))
 
 
 def read_trace_id(request: FinishRequest, endpoint: Endpoint, response: HttpResponse) -> str | None:
     """The id that the vendor's support asks for, where the answer has a harmless one."""
-    return _trace_id(response, _black_out_with(_secrets(request, endpoint)))
+    return _trace_id(response, _Censor(request, endpoint))
 
 
 def _read_session(response: HttpResponse) -> FinishResult | str:
@@ -282,26 +281,24 @@ def _is_expired(attributes: list[str], now: float) -> bool:
 # --- the answer that is no session
 
 
-def _error(response: HttpResponse, url: URL, black_out: Callable[[str], str]) -> ResponseError:
+def _error(response: HttpResponse, url: URL, censor: "_Censor") -> ResponseError:
     status = response.status
-    trace_id = _trace_id(response, black_out)
+    trace_id = _trace_id(response, censor)
     hundreds = status // 100
     if status in {408, 499} or hundreds == 5:
-        return ServerError(status, trace_id, *_error_texts(response, black_out))
+        return ServerError(status, trace_id, *_error_texts(response, censor))
     if status == 429:
         retry_after = parse_retry_after(response.header_values("Retry-After"), time.time())
-        return RateLimitedError(status, trace_id, *_error_texts(response, black_out), retry_after)
+        return RateLimitedError(status, trace_id, *_error_texts(response, censor), retry_after)
     if hundreds == 4:
-        return RejectedError(status, trace_id, *_error_texts(response, black_out))
+        return RejectedError(status, trace_id, *_error_texts(response, censor))
     if hundreds == 3:
-        origin = black_out(_origin(response.header("Location"), url))
+        origin = censor.black_out(_origin(response.header("Location"), url))
         return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
     return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)
 
 
-def _error_texts(
-    response: HttpResponse, black_out: Callable[[str], str]
-) -> tuple[str | None, str | None, str | None]:
+def _error_texts(response: HttpResponse, censor: "_Censor") -> tuple[str | None, str | None, str | None]:
     """The error JSON's code, description and message. Any body will do: it only decorates a status."""
     try:
         error = _decode_json(response.body)
@@ -311,23 +308,23 @@ def _error_texts(
         return None, None, None
     error = cast("dict[str, Any]", error)
     code = error.get("errorCode")
-    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or black_out(code) != code:
+    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or censor.is_secret(code):
         code = None
-    return code, _text(error.get("errorDescription"), black_out), _text(error.get("errorMessage"), black_out)
+    return code, _text(error.get("errorDescription"), censor), _text(error.get("errorMessage"), censor)
 
 
-def _text(value: object, black_out: Callable[[str], str]) -> str | None:
+def _text(value: object, censor: "_Censor") -> str | None:
     if not isinstance(value, str):
         return None
-    if len(value) > 2 * _MAX_TEXT:  # at a space, or what is left of a secret could not be told for one
-        value = value[: 2 * _MAX_TEXT].rpartition(" ")[0]
+    if len(value) > 2 * _LONGEST_SHOWN:  # at a space, or what is left of a secret could not be told for one
+        value = value[: 2 * _LONGEST_SHOWN].rpartition(" ")[0]
     printable = "".join(char if char.isprintable() else " " for char in value)
-    return black_out(printable.strip())[:_MAX_TEXT] or None
+    return censor.black_out(printable.strip())[:_LONGEST_SHOWN] or None
 
 
-def _trace_id(response: HttpResponse, black_out: Callable[[str], str]) -> str | None:
+def _trace_id(response: HttpResponse, censor: "_Censor") -> str | None:
     trace_id = response.header("cf-ray")
-    if trace_id and _TRACE_ID.fullmatch(trace_id) and black_out(trace_id) == trace_id:
+    if trace_id and _TRACE_ID.fullmatch(trace_id) and not censor.is_secret(trace_id):
         return trace_id
     return None
 
@@ -368,63 +365,68 @@ _IMF_FIXDATE: Final = re.compile(
 
 # --- what must not come back out
 
-
-def _secrets(request: FinishRequest, endpoint: Endpoint) -> list[str]:
-    """What the request had to keep secret."""
-    secrets = {request.state_id, request.code, request.id_token, endpoint.key}
-    if isinstance(request.user, AppleUser):
-        secrets.update(attrs.astuple(request.user))
-    elif request.user:
-        secrets.update(_strings_in(json.loads(request.user)), (request.user,))
-    return [text for text in secrets if text]
-
-
-def _strings_in(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in cast("Mapping[str, object]", value).values():
-            yield from _strings_in(item)
-    elif isinstance(value, list):
-        for item in cast("list[object]", value):
-            yield from _strings_in(item)
-
-
 _WORD: Final = re.compile(r"[\w.~%/+=-]{12,}")
 _PLAIN: Final = re.compile(r"[\w.~-]*", re.ASCII)
-_ESCAPES: Final[tuple[Callable[[str], str], ...]] = (
-    str,
-    html.escape,
-    lambda text: json.dumps(text)[1:-1],
-    lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
-    lambda text: quote(text, errors="replace"),
-    lambda text: quote(text, safe="", errors="replace"),
-    lambda text: quote_plus(text, errors="replace"),
-    lambda text: re.sub("%..", lambda byte: byte[0].lower(), quote(text, safe="", errors="replace")),
-)
+_UNQUOTED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
+_WINDOW: Final = 12
 
 
-def _spellings(secret: str) -> set[str]:
-    """How somebody may write it down; twice escaped where it was JSON or a URL within another."""
-    if _PLAIN.fullmatch(secret):
-        return {secret}
-    once = {escape(secret) for escape in _ESCAPES}
-    return {escape(text) for text in once for escape in _ESCAPES}
+class _Censor:
+    """A service may quote what it was sent, in full, cut short or escaped; and any JWT is a secret.
 
+    Nothing is worked out before there is a text to look at, and the work stays small for whatever a
+    phone may send: it is done on the event loop.
+    """
 
-def _black_out_with(secrets: list[str]) -> Callable[[str], str]:
-    """A service may quote what it was sent, in full, cut short or escaped; and any JWT is a secret."""
     # No pattern is made of a secret: `re` would remember it for as long as the process lives.
-    spellings = set[str]().union(*map(_spellings, secrets))
 
-    def is_secret(word: str) -> bool:
-        windows = [word[start : start + 12] for start in range(len(word) - 11)]
-        return any(window in spelling for spelling in spellings for window in windows)
+    def __init__(self, request: FinishRequest, endpoint: Endpoint) -> None:
+        self._request = request
+        self._key = endpoint.key
 
-    def black_out(text: str) -> str:
-        spans = [span for spelling in spellings for span in _occurrences(text, spelling)]
+    @functools.cached_property
+    def _secrets(self) -> list[str]:
+        """What the request had to keep secret."""
+        request = self._request
+        secrets = {request.state_id, request.code, request.id_token, self._key}
+        if isinstance(request.user, AppleUser):
+            secrets.update(attrs.astuple(request.user))
+        elif request.user:
+            secrets.update(_strings_in(json.loads(request.user)), (request.user,))
+        return [text for text in secrets if text and not text.isspace()]
+
+    @functools.cached_property
+    def _spellings(self) -> set[str]:
+        # What is longer than a text cannot stand in it. Its parts can: see _secret_parts.
+        short = [secret for secret in self._secrets if len(secret) <= 2 * _LONGEST_SHOWN]
+        odd = [secret for secret in short if not _PLAIN.fullmatch(secret)]
+        spellings = {*short}
+        # All at once, since there may be hundreds, and each character is escaped by itself.
+        for escaped, separator in zip(_escaped("\0".join(odd)), _escaped("\0"), strict=True):
+            spellings.update(escaped.split(separator))
+        return spellings - {""}
+
+    def _secret_parts(self, texts: Iterable[str]) -> set[str]:
+        """Every twelve characters in a row that a secret has too."""
+        parts = {part for text in texts for part in _windows(text)}
+        return parts.intersection(_windows("\0".join(self._secrets))) if parts else parts
+
+    def is_secret(self, name: str) -> bool:
+        """Whether an error code or a trace id is one, or has one. Fewer than six characters are chance."""
+        known = any(secret in name for secret in self._secrets if len(secret) >= 6)
+        return known or bool(self._secret_parts([name]))
+
+    def black_out(self, text: str) -> str:
+        spans = [
+            span for spelling in self._spellings if spelling in text for span in _occurrences(text, spelling)
+        ]
         spans += [jwt.span() for jwt in _JWT.finditer(text)]
-        spans += [word.span() for word in _WORD.finditer(text) if is_secret(word[0])]
+        words = [(word.span(), _unescaped(word[0])) for word in _WORD.finditer(text)]
+        parts = self._secret_parts([text, *(form for _, forms in words for form in forms)])
+        spans += [(at, at + _WINDOW) for at, part in enumerate(_windows(text)) if part in parts]
+        spans += [
+            span for span, forms in words if any(not parts.isdisjoint(_windows(form)) for form in forms)
+        ]
         shown: list[str] = []
         end = 0
         for start, stop in sorted(spans):
@@ -433,11 +435,55 @@ def _black_out_with(secrets: list[str]) -> Callable[[str], str]:
             end = max(end, stop)
         return "".join(shown) + text[end:]
 
-    return black_out
+
+def _strings_in(value: object) -> Iterator[str]:
+    values = [value]
+    while values:
+        item = values.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            values += cast("dict[str, object]", item).values()
+        elif isinstance(item, list):
+            values += cast("list[object]", item)
+
+
+def _escaped(text: str) -> list[str]:
+    """How somebody may write it down; twice escaped where it was JSON or a URL within another."""
+    once = _in_text(text)
+    forms = [form for each in once for form in _in_text(each)]
+    for each in once:
+        octets = each.encode(errors="replace")
+        for table in (_QUOTED, _QUOTED_LOW):
+            quoted = "".join(map(table.__getitem__, octets))
+            for form in (quoted, quoted.replace(table[0x2F], "/"), quoted.replace("%20", "+")):
+                twice = form.replace("%", "%25")
+                forms += [form, twice, twice.replace("/", "%2F").replace("+", "%2B")]
+    return forms
+
+
+def _in_text(text: str) -> list[str]:
+    return [text, html.escape(text), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]]
+
+
+_QUOTED: Final = [chr(octet) if chr(octet) in _UNQUOTED else f"%{octet:02X}" for octet in range(256)]
+_QUOTED_LOW: Final = [chr(octet) if chr(octet) in _UNQUOTED else f"%{octet:02x}" for octet in range(256)]
+
+
+def _unescaped(word: str) -> set[str]:
+    """What it may have been before it was put into a URL, or a URL within another."""
+    once = {word, unquote(word), unquote_plus(word)}
+    return once.union(map(unquote, once), map(unquote_plus, once))
+
+
+def _windows(text: str) -> Iterator[str]:
+    return (text[start : start + _WINDOW] for start in range(len(text) - _WINDOW + 1))
 
 
 def _occurrences(text: str, part: str) -> Iterator[tuple[int, int]]:
     start = text.find(part)
     while start >= 0:
-        yield start, start + len(part)
-        start = text.find(part, start + len(part))
+        stop = start + len(part)
+        if len(part) >= 4 or not (text[:start][-1:].isalnum() or text[stop : stop + 1].isalnum()):
+            yield start, stop
+        start = text.find(part, stop)

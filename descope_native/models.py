@@ -59,8 +59,11 @@ if TYPE_CHECKING:
 else:
     Json = object  # cattrs resolves the alias inside itself once, and equals nothing of ours afterwards
 
-_MAX_TEXT: Final = 64 * 1024
+_LONGEST_INPUT: Final = 64 * 1024
 """Far beyond any code or id token; far below what would hold up the event loop."""
+
+_LONGEST_USER: Final = 4096
+_MOST_BRACKETS: Final = 64  # Apple's JSON has four, and less than 1,024 characters
 
 Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
 """What ends up in somebody's header or cookie, so an answer's token is let in only in that form."""
@@ -75,7 +78,8 @@ _NO_FLAGS: Final[FrozenDict[bool]] = FrozenDict()
 class AppleUser:
     """The name that Apple gives to the app, once: at the person's first sign-in with it.
 
-    Raises `InvalidRequestError` for a part that is neither a string of UTF-8, 64 KiB at most, nor None.
+    Raises `InvalidRequestError` for a part that is neither a string of UTF-8, 4,096 characters at most,
+    nor None.
     """
 
     given_name: str | None = attrs.field(default=None, repr=False)
@@ -84,8 +88,10 @@ class AppleUser:
 
     def __attrs_post_init__(self) -> None:
         for part in attrs.fields_dict(AppleUser):
-            if getattr(self, part) is not None and not _is_string(getattr(self, part)):
-                raise InvalidRequestError(f"{part} must be a string, {_MAX_TEXT} characters at most, or None")
+            if getattr(self, part) is not None and not _is_string(getattr(self, part), _LONGEST_USER):
+                raise InvalidRequestError(
+                    f"{part} must be a string, {_LONGEST_USER} characters at most, or None"
+                )
 
 
 @attrs.frozen(kw_only=True)
@@ -118,25 +124,25 @@ class FinishRequest:
 def _problem_with(request: FinishRequest) -> str | None:
     for name in ("provider", "state_id"):
         if not _is_text(getattr(request, name)):
-            return f"{name} must be a non-empty string, {_MAX_TEXT} characters at most"
+            return f"{name} must be a non-empty string, {_LONGEST_INPUT} characters at most"
     for name in ("code", "id_token"):
         if getattr(request, name) is not None and not _is_text(getattr(request, name)):
-            return f"{name} must be a non-empty string, {_MAX_TEXT} characters at most, or None"
+            return f"{name} must be a non-empty string, {_LONGEST_INPUT} characters at most, or None"
     if (request.code is None) == (request.id_token is None):
         return "exactly one of code and id_token must be given"
     if not isinstance(request.user, AppleUser | None) and not _is_object_text(request.user):
-        return "user must be an AppleUser or the JSON text of an object"
+        return f"user must be an AppleUser or the JSON text of an object, {_LONGEST_USER} characters at most"
     return None
 
 
-def _is_text(value: object) -> bool:
+def _is_text(value: object, longest: int = _LONGEST_INPUT) -> bool:
     """Whether it is a string with something in it."""
-    return _is_string(value) and bool(str(value).strip())
+    return _is_string(value, longest) and bool(str(value).strip())
 
 
-def _is_string(value: object) -> bool:
+def _is_string(value: object, longest: int = _LONGEST_INPUT) -> bool:
     """Whether it is a string of a size that makes sense, and of characters that UTF-8 can carry."""
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+    if not isinstance(value, str) or len(value) > longest:
         return False
     try:
         value.encode()
@@ -150,10 +156,13 @@ def _not_json(_: str) -> None:
 
 
 def _is_object_text(value: object) -> bool:
-    if not _is_text(value):
+    if not _is_text(value, _LONGEST_USER):
+        return False
+    text = str(value)
+    if text.count("{") + text.count("[") > _MOST_BRACKETS:  # nested too deep to be read back everywhere
         return False
     try:
-        return isinstance(json.loads(str(value), parse_constant=_not_json), dict)
+        return isinstance(json.loads(text, parse_constant=_not_json), dict)
     except (ValueError, RecursionError):
         return False
 

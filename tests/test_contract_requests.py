@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support import APPLE, CODE, DATA, GOOGLE, ID_TOKEN, PROJECT, STATE, Answer, Answering, only, session
 
-from descope_native import AppleUser, InvalidRequestError, Outcome, __version__
+from descope_native import AppleUser, InvalidRequestError, Outcome, RejectedError, __version__
 
 ADA = AppleUser(given_name="Ada", middle_name="King", family_name="Lovelace")
 LONG_STRING = "x" * 65_536
@@ -148,13 +148,38 @@ async def test_each_call_sends_one_request_and_no_cookie(answering: Answering) -
     assert not any(b"alice" in request.body for request in service.received)
 
 
+def user_of(length: int) -> str:
+    return '{"a":"' + "x" * (length - 8) + '"}'
+
+
+@pytest.mark.parametrize(
+    "user", [user_of(4096), '{"a":' * 64 + '"Ada"' + "}" * 64, '{"a":' + "[" * 63 + "]" * 63 + "}"]
+)
+@pytest.mark.parametrize("logging_at", ["INFO", "WARNING"])
+async def test_the_longest_and_deepest_user_does_no_harm(
+    answering: Answering, caplog: pytest.LogCaptureFixture, user: str, logging_at: str
+) -> None:
+    """Neither a session nor a refusal is lost to it, whatever an answer makes us look for."""
+    ray = [("cf-ray", "8f1e-FRA")]
+    refusal = Answer(400, ray, b'{"errorDescription": "Dear Ada, that was no code"}')
+    caplog.set_level(logging_at)
+    async with answering(Answer(200, ray, session().body), refusal) as service:
+        assert (await service.finish(**APPLE, user=user)).session_jwt == "s.e.s"
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(**APPLE, user=user)
+    assert caught.value.trace_id == "8f1e-FRA"
+    assert caught.value.description == (
+        "Dear [redacted], that was no code" if "Ada" in user else "Dear Ada, that was no code"
+    )
+
+
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     *(("provider", {**GOOGLE, "provider": value}) for value in NOT_TEXT),
     *(("state_id", {**GOOGLE, "state_id": value}) for value in NOT_TEXT),
     *(("id_token", {**GOOGLE, "id_token": value}) for value in NOT_TEXT if value is not None),
     *(("code", {**APPLE, "code": value}) for value in NOT_TEXT if value is not None),
     *((name, {**APPLE, name: "x" * 65_537}) for name in ("provider", "state_id", "code")),
-    ("user", {**APPLE, "user": '{"name": "' + "x" * 65_537 + '"}'}),
+    ("user", {**APPLE, "user": user_of(4097)}),
     ("exactly one", {"provider": "apple", "state_id": STATE}),
     ("exactly one", {**APPLE, "id_token": ID_TOKEN}),
     *(
@@ -170,6 +195,9 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
             '{"a": NaN}',
             "\ufeff{}",
             '{"a":' * 100_000,
+            '{"a":' * 65 + "0" + "}" * 65,
+            '{"a":' + "[" * 64 + "]" * 64 + "}",
+            "{}".ljust(4097),
             '{"a": "\ud800"}',
             b"{}",
             {"name": {}},
@@ -212,7 +240,7 @@ async def test_a_timeout_is_any_number_of_seconds(answering: Answering, timeout:
 
 
 @pytest.mark.parametrize("part", ["given_name", "middle_name", "family_name"])
-@pytest.mark.parametrize("value", [5, b"Ada", "x" * 65_537, "\ud800"])
+@pytest.mark.parametrize("value", [5, b"Ada", "x" * 4097, "\ud800"])
 def test_a_name_that_cannot_be_one_is_refused(part: str, value: Any) -> None:
     """Neither what is no string, nor what UTF-8 cannot carry, nor what no name is as long as."""
     with pytest.raises(InvalidRequestError, match=part):

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -353,3 +354,85 @@ async def test_a_secret_in_a_redirects_host_is_blacked_out(answering: Answering)
             await service.finish(provider="apple", state_id="s", code=KEY.lower())
     assert KEY.lower() not in str(caught.value)
     assert "[redacted]" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "said", "shown"),
+    [
+        ("c", "c: a code (c) can be cut, c", "[redacted]: a code ([redacted]) can be cut, [redacted]"),
+        ("abc", "abc abcd xabc 1abc abc1 abc.", "[redacted] abcd xabc 1abc abc1 [redacted]."),
+        ("é", "é née", "[redacted] née"),
+        ("abcd", "abcd xabcdx", "[redacted] x[redacted]x"),
+        ("a&b;c:d,e f|g", "it was b;c:d,e f|g!", "it was b;c:d,e f|g!"),
+        ("a&b;c:d,e f|g", "it was &b;c:d,e f|g!", "it was [redacted]!"),
+        ("0123456789ab/cd", "x123456789ab%2Fcd x", "[redacted] x"),
+        ("0123456789ab/cd", "x456789ab%252Fcd%252F x", "x456789ab%252Fcd%252F x"),
+        ("0123456789 bcd", "x123456789+bcd. x", "[redacted] x"),
+    ],
+)
+async def test_a_short_secret_costs_no_other_words(
+    answering: Answering, secret: str, said: str, shown: str
+) -> None:
+    """Up to three characters are a word or chance; of a longer one, twelve in a row are told."""
+    async with answering(Answer(400, body=as_json({"errorDescription": said}))) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="state-of-this-test", code=secret)
+    assert caught.value.description == shown
+
+
+@pytest.mark.parametrize(
+    ("secret", "code", "ray"),
+    [
+        ("13", "E061301", "8f1e2d13-FRA"),
+        ("06130", "E061301", "8f106130-FRA"),
+        ("061301", None, "8f1e2d13-FRA"),
+        ("8f1e2d", "E061301", None),
+        ("12:8f1e2d13-FRA:x", "E061301", None),
+        ("12:8f1e2d13-FR", "E061301", "8f1e2d13-FRA"),
+    ],
+)
+async def test_what_support_asks_for_is_no_secret_by_chance(
+    answering: Answering, secret: str, code: str | None, ray: str | None
+) -> None:
+    """It takes a secret of six characters, or twelve characters of one, to drop a code or a trace id."""
+    answer = Answer(400, [("cf-ray", ray or "8f1e2d13-FRA")], as_json({"errorCode": code or "E061301"}))
+    async with answering(answer) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="state-of-this-test", code=secret)
+    assert (caught.value.code, caught.value.trace_id) == (code, ray)
+
+
+FACES = "\U0001f600"
+MANY_STRINGS = json.dumps({"a": [f'"{number:x}' for number in range(440)]}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"code": "a-code", "user": '{"a":[' + ",".join(['"\\"0/"'] * 580) + "]}"},
+        {"code": "a-code", "user": MANY_STRINGS},
+        {"code": FACES * 65_536},
+        {"code": FACES * 600, "state_id": FACES * 599 + "/", "user": f'{{"a": "{FACES * 4000}"}}'},
+        {"code": "c", "user": AppleUser(given_name="/" * 4096, family_name=FACES * 600)},
+    ],
+    ids=["one string many times", "many strings", "a long code", "all at once", "names"],
+)
+async def test_no_phone_can_hold_up_the_loop(
+    answering: Answering, caplog: pytest.LogCaptureFixture, arguments: dict[str, Any]
+) -> None:
+    """Looking for what a request had takes milliseconds, however its secrets are made."""
+    said = ("authorization%2Fcode+x " * 30)[:599]
+    refusal = Answer(400, [("cf-ray", "8f1e2d13-FRA")], as_json(dict.fromkeys(TEXTS, said)))
+    call = {"provider": "apple", "state_id": "state-of-this-test", **arguments}
+    caplog.set_level("INFO")
+    async with answering(refusal) as service:
+        started = time.thread_time()
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(**call)
+        assert time.thread_time() - started < 0.3  # a tenth of that here, and seconds without our care
+    assert caught.value.trace_id == "8f1e2d13-FRA"
+    assert caught.value.description
+    assert "authorization" in caught.value.description
+
+
+TEXTS = ("errorDescription", "errorMessage")

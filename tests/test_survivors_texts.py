@@ -55,6 +55,7 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: finisher(base_url="a/b"), NO_WEB),
     (lambda: finisher(base_url="https://u@a"), "base_url must not hold a user name or password"),
     (lambda: finisher(base_url="https://:p@a"), "base_url must not hold a user name or password"),
+    (lambda: finisher(base_url="https://@a"), "base_url must not hold a user name or password"),
     (lambda: finisher(base_url="https://a?"), "base_url must not hold a query or fragment"),
     (lambda: finisher(base_url="https://a#"), "base_url must not hold a query or fragment"),
     (
@@ -64,14 +65,17 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: finisher(timeout=0), "timeout must be seconds, more than 0"),
     (lambda: Retry(attempts=0), "attempts must be a whole number, 1 at least"),
     (lambda: Retry(initial=0), "initial and maximum must be seconds, 0 < initial <= maximum"),
-    (lambda: AppleUser(given_name=1), "given_name must be a string, 65536 characters at most, or None"),  # type: ignore[arg-type]
+    (lambda: AppleUser(given_name=1), "given_name must be a string, 4096 characters at most, or None"),  # type: ignore[arg-type]
     (lambda: request(provider=""), "provider must be a non-empty string, 65536 characters at most"),
     (lambda: request(state_id=""), "state_id must be a non-empty string, 65536 characters at most"),
     (lambda: request(code=""), "code must be a non-empty string, 65536 characters at most, or None"),
     (lambda: request(id_token=""), "id_token must be a non-empty string, 65536 characters at most, or None"),
     (lambda: request(id_token="t"), ONE_PROOF),
     (lambda: request(code=None), ONE_PROOF),
-    (lambda: request(user="x"), "user must be an AppleUser or the JSON text of an object"),
+    (
+        lambda: request(user="x"),
+        "user must be an AppleUser or the JSON text of an object, 4096 characters at most",
+    ),
     (
         lambda: AiohttpTransport.open(ssl=None),  # type: ignore[arg-type]
         "ssl must be a bool, an SSLContext or an aiohttp.Fingerprint",
