@@ -77,10 +77,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # aiohttp takes longer to import than all the rest, and whoever brings a transport needs none of it.
-    if name == "AiohttpTransport":
-        from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
+if not TYPE_CHECKING:  # or type checkers would take every misspelt name for one of ours
 
-        return AiohttpTransport
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        # aiohttp takes longer to import than all the rest, and whoever brings a transport needs none of it.
+        if name == "AiohttpTransport":
+            from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
+
+            return AiohttpTransport
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ from joserfc import jwt
 from joserfc.errors import InvalidClaimError, InvalidKeyIdError
 from joserfc.jwk import KeySet
 
+LIMIT = aiohttp.ClientTimeout(total=5)
 SESSION = jwt.JWTClaimsRegistry(leeway=30, exp={"essential": True}, drn={"essential": True, "value": "DS"})
 
 
@@ -16,13 +17,17 @@ class SessionCheck:
         self._keys, self._fresh_until, self._lock = KeySet([]), 0.0, asyncio.Lock()
 
     async def __call__(self, token: str) -> dict[str, Any]:
-        """The claims of a session token that is ours and still good; else raises ``JoseError``."""
+        """The claims of a session token that is ours and still good; else raises ``JoseError``.
+
+        Raises ``aiohttp.ClientError`` or ``TimeoutError`` where the keys cannot be had.
+        """
         try:
             claims = jwt.decode(token, self._keys, algorithms=["RS256"]).claims
         except InvalidKeyIdError:  # the first token, or one signed with a key that is new
             async with self._lock:
                 if time.monotonic() > self._fresh_until:  # nobody can make us fetch more than once a minute
-                    async with self._client.get(self._url, raise_for_status=True) as response:
+                    self._fresh_until = time.monotonic() + 5  # and an outage not more than every 5 seconds
+                    async with self._client.get(self._url, raise_for_status=True, timeout=LIMIT) as response:
                         self._keys = KeySet.import_key_set(await response.json())
                     self._fresh_until = time.monotonic() + 60
             claims = jwt.decode(token, self._keys, algorithms=["RS256"]).claims
