@@ -185,7 +185,15 @@ def _instant(seconds: int | None) -> datetime | None:
 
 @attrs.frozen
 class UserTenant:
-    """One tenant the user belongs to, and what the user may do there."""
+    """One tenant the user belongs to, and what the user may do there.
+
+    Attributes:
+        tenant_id: its id.
+        tenant_name: what people call it.
+        role_names: the user's roles in this tenant only.
+        permissions: the user's permissions in this tenant only.
+        extra: what came under keys that nobody knew when this release was made.
+    """
 
     tenant_id: str | None = None
     tenant_name: str | None = None
@@ -199,6 +207,27 @@ class User:
     """The person who signed in, as the service knows them.
 
     Times are unix seconds; 0 means unset, and the ``datetime`` property beside it is None then.
+
+    Attributes:
+        user_id: the service's own id of the user.
+        name, given_name, middle_name, family_name: as the provider or the person gave them.
+        email, phone: where the user can be reached; ``verified_email`` and ``verified_phone`` say
+            whether that was proved. ``recovery_…`` likewise, for getting back in.
+        picture: need not be a URL.
+        status: ``enabled``, ``disabled``, ``invited``, …: an open set.
+        test: a test user of the project.
+        editable: whether the user may be changed in the console.
+        password, webauthn, totp, push, saml, oidc, scim: ways the user can sign in or came by.
+        login_ids: what the user can sign in as.
+        external_ids: ids the user has elsewhere.
+        role_names, permissions: of the user in the project as a whole; for tenants see theirs.
+        user_tenants: the tenants the user belongs to.
+        sso_app_ids: the SSO applications the user may open.
+        oauth: which OAuth providers the user has signed in with.
+        custom_attributes: any JSON, deeply immutable.
+        created_time, modified_time: unix seconds; ``created_at``, ``modified_at``.
+        consent_expiration: unix seconds; ``consent_expires_at``.
+        extra: what came under keys that nobody knew when this release was made.
     """
 
     user_id: str | None = None
@@ -211,9 +240,7 @@ class User:
     recovery_email: str | None = attrs.field(default=None, repr=False)
     recovery_phone: str | None = attrs.field(default=None, repr=False)
     picture: str | None = attrs.field(default=None, repr=False)
-    """Need not be a URL."""
     status: str | None = None
-    """``enabled``, ``disabled``, ``invited``, …: an open set."""
     verified_email: bool = False
     verified_phone: bool = False
     verified_recovery_email: bool = attrs.field(default=False, repr=False)
@@ -234,7 +261,6 @@ class User:
     user_tenants: tuple[UserTenant, ...] = ()
     sso_app_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
     oauth: Mapping[str, bool] = attrs.field(default=_NO_FLAGS, repr=False)
-    """Which OAuth providers the user has signed in with."""
     custom_attributes: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
     created_time: int | None = None
     modified_time: int | None = attrs.field(default=None, repr=False)
@@ -259,7 +285,16 @@ class User:
 
 @attrs.frozen
 class IdpResponse:
-    """What the identity provider said, where the project asks for it. Personal data throughout."""
+    """What the identity provider said, where the project asks for it. Personal data throughout.
+
+    Attributes:
+        saml_response, oidc_response: what the provider answered, as text.
+        saml_generated_user, oidc_generated_user: the user made from it, as text.
+        saml_generated_roles, oidc_generated_roles: the roles made from it, as text.
+        idp_groups: the groups the provider has the user in.
+        idp_saml_attributes, idp_oidc_claims: any JSON, deeply immutable.
+        extra: what came under keys that nobody knew when this release was made.
+    """
 
     saml_response: str | None = attrs.field(default=None, repr=False)
     saml_generated_user: str | None = attrs.field(default=None, repr=False)
@@ -290,19 +325,30 @@ class Drift:
 
 @attrs.frozen
 class FinishResult:
-    """A session. Frozen through and through, hashable, picklable; its repr shows no secret.
+    """A session. Frozen, hashable, picklable; its repr shows no secret.
+
+    What a finisher or a converter made is frozen through and through; who makes one by hand gives
+    tuples and `FrozenDict` for the same. `descope_native.converters.make_converter` turns it into
+    plain JSON.
 
     Attributes:
         session_jwt: the session token, from the body or, in cookie mode, from its cookie.
         refresh_jwt: the refresh token; a project may be set to give none.
-        cookie_domain: the domain the refresh cookie belongs to; for cookies, see
-            `descope_native.cookies`, which checks it.
+        cookie_domain, cookie_path: where the refresh cookie belongs; server data, which
+            `descope_native.cookies` checks before it becomes a header.
         cookie_max_age: seconds.
         cookie_expiration: unix seconds; 0 means unset.
         first_seen: whether this sign-in created the user; None where the answer does not say.
         session_expiration: unix seconds; 0 means unset.
         next_refresh_seconds: seconds until the session should be refreshed.
         cookie_name: the name of the *refresh* cookie, where the project has a custom one.
+        session_cookie_name, session_cookie_domain: the same of the session cookie.
+        external_token: a token of another system, where the project is connected to one. Unchecked.
+        trusted_device_jwt: the token that marks this device as trusted.
+        tenant_sso_id: the id of the tenant's SSO configuration that was used.
+        unsaved_sso: whether an SSO configuration is being tried out that is not saved yet.
+        user: the person; None where the answer has none.
+        idp_response: what the identity provider said; None where the answer has none.
         claims: custom claims, opaque.
         extra: what came under keys that nobody knew when this release was made.
         drift: what was not as documented and took its default instead. Not part of equality:
