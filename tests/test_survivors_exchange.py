@@ -361,3 +361,24 @@ async def test_what_was_sent_is_blacked_out_whole(said: str, shown: str) -> None
 async def test_a_text_is_cut_like_this(said: str, shown: str | None) -> None:
     """At 300 characters; one of more than 600 first at the last space before the 600th."""
     assert await described(said) == shown
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        'Zo "ë/!',
+        r"Zo \"\u00eb/!",
+        r"Zo \"ë/!",
+        "Zo &quot;ë/!",
+        "Zo%20%22%C3%AB/%21",
+        "Zo%20%22%C3%AB%2F%21",
+        "Zo+%22%C3%AB%2F%21",
+        "Zo%20%22%c3%ab%2f%21",
+        r"Zo \\\"\\u00eb/!",
+        "Zo%2520%2522%25C3%25AB%252F%2521",
+    ],
+)
+async def test_a_spelling_of_a_secret_is_blacked_out_to_its_last_character(spelled: str) -> None:
+    """As it is, and as JSON, HTML and URLs write it, in each other too; what stands around it stays."""
+    arguments = {"provider": "apple", "state_id": "s", "code": 'Zo "ë/!'}
+    assert await described(f"A: {spelled} (B)", **arguments) == f"A: {GONE} (B)"
