@@ -8,6 +8,7 @@ import functools
 import html
 import ipaddress
 import json
+import math
 import platform
 import re
 import time
@@ -21,7 +22,10 @@ from yarl import URL
 
 from descope_native._version import __version__
 from descope_native.converters import (
+    NOTHING_FOUND,
+    is_token,
     make_converter,
+    misfit_at,
     structure_result,
 )
 from descope_native.errors import (
@@ -62,14 +66,27 @@ def _not_json(_: str) -> Any:
     raise ValueError
 
 
+def _integer(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:
+        return math.inf
+
+
 _encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode
 _read_json: Final = json.JSONDecoder(parse_constant=_not_json).raw_decode
+_read_json_of_any_size: Final = json.JSONDecoder(parse_constant=_not_json, parse_int=_integer).raw_decode
 
 
 def _decode_json(body: bytes) -> Any:
     """One JSON value in UTF-8. Raises ValueError or RecursionError."""
     text = body.decode().strip(" \t\n\r")
-    value, end = _read_json(text)
+    try:
+        value, end = _read_json(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:  # Python makes no number of more than 4,300 digits; to JSON it is one
+        value, end = _read_json_of_any_size(text)
     if end != len(text):
         raise ValueError
     return value
@@ -215,14 +232,15 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
     if type(answer) is not dict:
         return "the answer is not a JSON object"
     answer = cast("dict[str, Any]", answer)
-    _add_tokens_from_cookies(answer, response)
+    drift = _add_tokens_from_cookies(answer, response)
     result = structure_result(_converter(), answer)
     if not isinstance(result, FinishResult):
-        return f"the answer has no session in body or cookies ({_describe_drift(result)})"
+        odd = tuple(each for each in result if each.found != NOTHING_FOUND)
+        details = f" ({_describe_drift((*drift, *odd))})" if drift or odd else ""
+        return f"the answer has no session in body or cookies{details}"
     if response.status != 200:
-        status = Drift("status", "200", str(response.status))
-        return attrs.evolve(result, drift=(*result.drift, status))
-    return result
+        drift.append(Drift("status", "200", str(response.status)))
+    return attrs.evolve(result, drift=(*result.drift, *drift)) if drift else result
 
 
 def _describe_drift(drift: tuple[Drift, ...]) -> str:
@@ -232,31 +250,38 @@ def _describe_drift(drift: tuple[Drift, ...]) -> str:
     return "not as documented: " + "; ".join(places)
 
 
-def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> None:
-    """Cookie mode: the tokens come as Set-Cookie only. A non-empty value in the body wins."""
+def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> list[Drift]:
+    """Cookie mode: the tokens come as Set-Cookie only. A usable one in the body wins."""
+    drift: list[Drift] = []
     for token, named_by, usual in (
         ("sessionJwt", "sessionCookieName", _SESSION_COOKIE),
         ("refreshJwt", "cookieName", _REFRESH_COOKIE),
     ):
-        if answer.get(token) in (None, ""):
-            # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
-            cookies = read_cookies(response.header_values("Set-Cookie"), time.time())
-            name = answer.get(named_by)
-            if cookie := cookies.get(name if name and isinstance(name, str) else usual):
-                answer[token] = cookie
+        value = answer.get(token)
+        if isinstance(value, str) and is_token(value):
+            continue
+        # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
+        cookies = read_cookies(response.header_values("Set-Cookie"), time.time())
+        name = answer.get(named_by)
+        cookie = cookies.get(name if name and isinstance(name, str) else usual)
+        if cookie and (value in (None, "") or is_token(cookie)):
+            answer[token] = cookie
+            if value not in (None, ""):
+                drift.append(misfit_at(token, "token", value))
+    return drift
 
 
 def read_cookies(lines: list[str], now: float) -> dict[str, str]:
-    """Name to value of the cookies that are set; of one name, the newest unexpired wins."""
+    """Name to value of the cookies that are set; of one name, the newest unexpired token wins."""
     cookies: dict[str, str] = {}
     for line in lines:
         pair, *attributes = line.split(";")
         name, _, value = pair.partition("=")
-        value = value.strip()
+        name, value = name.strip(), value.strip()
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        if value and not _is_expired(attributes, now):
-            cookies[name.strip()] = value
+        if value and not _is_expired(attributes, now) and (is_token(value) or name not in cookies):
+            cookies[name] = value
     return cookies
 
 

@@ -61,6 +61,8 @@ _COOKIE_OCTETS: Final = bytes(octet for octet in range(0x21, 0x7F) if octet not 
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
 
+NOTHING_FOUND: Final = "nothing"
+
 # These two tell how a result came about; no key of the wire is theirs.
 _OFF_THE_WIRE: Final = frozenset({"extra", "drift"})
 
@@ -107,8 +109,12 @@ class _Misfit(Exception):
         ]
 
 
+def misfit_at(path: str, expected: str, value: object) -> Drift:
+    return Drift(path, expected, _JSON_TYPES.get(type(value), "something else"))
+
+
 def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str = "") -> _Misfit:
-    return _Misfit(saved, Drift(path, expected, _JSON_TYPES.get(type(value), "something else")))
+    return _Misfit(saved, misfit_at(path, expected, value))
 
 
 # How each type is let in. A hook is given what json.loads made of the value.
@@ -135,8 +141,8 @@ def _structure_token(value: Any, _: Any) -> str | None:
 
 def _structure_required_token(value: Any, _: Any) -> str:
     token = _structure_token(value, _)
-    if token is None:
-        raise _misfit("token", value)
+    if token is None:  # absent, null and "" are the wire's three ways to leave it out
+        raise _Misfit(attrs.NOTHING, Drift("", "token", NOTHING_FOUND))
     return token
 
 
@@ -306,13 +312,18 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
                     values[key] = misfit.saved
         for key, field in fields.items():
             if field.default is attrs.NOTHING and values[key] is None:
-                raise _Misfit(attrs.NOTHING, *drift, Drift(key, "token", "nothing usable"))
+                raise _Misfit(attrs.NOTHING, *drift, *_left_out(key, drift))
         instance: Model = cast("Any", cls)(*values.values(), FrozenDict(extra))
         if drift:
             raise _Misfit(instance, *drift)
         return instance
 
     return structure
+
+
+def _left_out(key: str, drift: list[Drift]) -> list[Drift]:
+    """A key that must be there, where nothing has been said of it yet."""
+    return [] if any(odd.path == key for odd in drift) else [Drift(key, "token", NOTHING_FOUND)]
 
 
 def _or_none(hook: Hook) -> Hook:

@@ -161,13 +161,34 @@ async def test_an_unknown_key_may_be_too_deep_as_well(answering: Answering) -> N
 
 
 async def test_a_number_beyond_all_bounds_does_no_harm(answering: Answering) -> None:
-    """A time may be any integer that Python reads; one it refuses to read is no JSON to us."""
+    """A time may be any integer that Python reads; one that it makes no number of is drift."""
     big = {"sessionJwt": "s", "cookieExpiration": 10**400}
     async with answering(Answer(body=json.dumps(big).encode())) as service:
         result = await service.finish()
     assert result.cookie_expiration == 10**400
     assert result.cookie_expires_at is None
-    await unexpected(answering, Answer(body=b'{"sessionJwt": "s", "x": ' + b"9" * 5000 + b"}"))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("x", Drift("*", "finite number", "infinity")),
+        ("cookieExpiration", Drift("cookieExpiration", "integer", "number")),
+        ("cookieDomain", Drift("cookieDomain", "string", "number")),
+    ],
+)
+@pytest.mark.parametrize("digits", [b"9" * 5000, b"-" + b"9" * 5000])
+async def test_no_session_is_lost_to_a_long_number(
+    answering: Answering, key: str, expected: Drift, digits: bytes
+) -> None:
+    """Python refuses to make an integer of more than 4,300 digits, which JSON has no objection to."""
+    body = b'{"sessionJwt": "s", "cookieMaxAge": 7, "%b": %b}' % (key.encode(), digits)
+    async with answering(Answer(body=body)) as service:
+        result = await service.finish()
+    assert result.session_jwt == "s"
+    assert result.cookie_max_age == 7
+    assert result.drift == (expected,)
+    await unexpected(answering, Answer(body=body + b"}"), Answer(body=body[:-1]))
 
 
 async def test_an_empty_object_among_many_is_an_object(answering: Answering) -> None:

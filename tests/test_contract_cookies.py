@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import attrs
 import pytest
 from support import Answer, Answering, as_json, session
 
-from descope_native import Outcome, RejectedError, ServerError, UnexpectedResponse
+from descope_native import Drift, Outcome, RejectedError, ServerError, UnexpectedResponse
 from descope_native._exchange import read_cookies
 
 USUAL = "; Path=/; Expires=Wed, 01 Jan 2110 00:00:00 GMT; Max-Age=2419199; HttpOnly; Secure; SameSite=None"
@@ -87,6 +88,8 @@ async def test_an_ill_typed_cookie_name_costs_no_session(answering: Answering) -
         ([" DS = good "], "good"),
         (['DS="good"'], "good"),
         (["DS=a=b=="], "a=b=="),
+        (["DS=good", "DS=two words"], "good"),
+        (["DS=two words", "DS=good", "DS=com,ma"], "good"),
         (["ds=lower", "DS=good", "DSX=longer"], "good"),
         (["DS", "=DS", "", "; DS=hidden", "DS=good"], "good"),
         (["x=1, DS=joined", "DS=good"], "good"),
@@ -131,6 +134,32 @@ async def test_a_value_in_the_body_wins(answering: Answering) -> None:
     async with answering(Answer(200, headers, body)) as service:
         result = await service.finish()
     assert (result.session_jwt, result.refresh_jwt) == ("body-session", "body-refresh")
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (False, "boolean"),
+        (0, "integer"),
+        (5, "integer"),
+        (1.5, "number"),
+        ([], "array"),
+        (["a"], "array"),
+        ({}, "object"),
+        ("bad token", "string"),
+        (" ", "string"),
+    ],
+)
+async def test_a_cookie_stands_in_for_what_is_no_token(
+    answering: Answering, value: object, found: str
+) -> None:
+    """A session is not lost to what stands in its place in the body; that is drift."""
+    answer = in_cookies("DS=s", "DSR=r", sessionJwt=value, refreshJwt=value)
+    async with answering(answer, attrs.evolve(answer, status=201)) as service:
+        result, odder = await service.finish(), await service.finish()
+    assert (result.session_jwt, result.refresh_jwt) == ("s", "r")
+    assert result.drift == (Drift("sessionJwt", "token", found), Drift("refreshJwt", "token", found))
+    assert odder.drift == (*result.drift, Drift("status", "200", "201"))
 
 
 async def test_each_token_is_looked_for_by_itself(answering: Answering) -> None:
