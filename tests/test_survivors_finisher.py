@@ -103,9 +103,7 @@ async def test_all_other_tokens_make_no_session(text: str) -> None:
         if text == "refresh":
             assert (await service.finish()).session_jwt == "s.e.s"
         else:
-            with pytest.raises(
-                UnexpectedResponse, match=r"^the answer has no session in body or cookies \\["
-            ):
+            with pytest.raises(UnexpectedResponse, match=r"^the answer has no session in body or cookies \["):
                 await service.finish()
 
 
