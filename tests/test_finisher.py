@@ -567,4 +567,4 @@ async def test_a_handler_may_change_the_headers_it_was_given() -> None:
 
     finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(answer))
     for _ in range(2):
-        assert await finisher.finish(**GOOGLE)
+        assert (await finisher.finish(**GOOGLE)).session_jwt
