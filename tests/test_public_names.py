@@ -57,7 +57,7 @@ def test_the_top_level_names_are_these() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     """The lazy transport does not swallow typos."""
     with pytest.raises(AttributeError, match="module 'descope_native' has no attribute 'AiohtpTransport'"):
-        descope_native.AiohtpTransport  # noqa: B018 -- looking is enough  # type: ignore[attr-defined]
+        descope_native.AiohtpTransport  # type: ignore[attr-defined]  # noqa: B018 -- looking is enough
 
 
 @pytest.mark.parametrize("module", [converters, errors, models, retrying, transports, aiohttp, memory])
