@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -224,36 +223,3 @@ async def test_a_proxys_password_is_in_no_span(instrumented: Any) -> None:
     assert instrumented.get_finished_spans()
     for secret in ("canary-password", KEY, APPLE["code"]):
         assert secret not in told(instrumented)
-
-
-async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() -> None:
-    """Any tracer hears of a failure in its own context, without what aiohttp's error quotes."""
-    heard: list[tuple[object, BaseException]] = []
-    begun: list[object] = []
-
-    async def on_start(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-        begun.append(context)
-
-    async def on_exception(
-        _: aiohttp.ClientSession, context: SimpleNamespace, failed: aiohttp.TraceRequestExceptionParams
-    ) -> None:
-        heard.append((context, failed.exception))
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(MALFORMED["header name"].replace(b"%b", TOKEN.encode()))
-        await writer.drain()
-
-    config = aiohttp.TraceConfig()
-    config.on_request_start.append(on_start)
-    config.on_request_exception.append(on_exception)
-    async with raw_server(serve) as port, aiohttp.ClientSession(trace_configs=[config]) as session:
-        finisher = NativeOAuthFinisher(
-            PROJECT, AiohttpTransport(session), base_url=f"http://localhost:{port}"
-        )
-        with pytest.raises(DescopeNativeError):
-            await finisher.finish(**APPLE)
-    ((context, error),) = heard
-    assert begun == [context]
-    assert repr(error) == "ClientError('ClientResponseError')"
-    assert (error.__context__, error.__cause__, error.__traceback__) == (None, None, None)
