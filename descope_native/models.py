@@ -104,7 +104,8 @@ class FinishRequest:
         code: the authorization code. Exactly one of ``code`` and ``id_token`` is set: Google gives
             an id token, Apple a code where start said ``implicit: false``, else an id token.
         id_token: the id token.
-        user: the name Apple gave, as an `AppleUser` or as the JSON text for the wire.
+        user: the name Apple gave, as an `AppleUser` or as the JSON text for the wire, 4,096 characters
+            at most.
 
     Raises `InvalidRequestError` where that cannot be right.
     """
