@@ -8,7 +8,7 @@ from joserfc.errors import InvalidClaimError, InvalidKeyIdError
 from joserfc.jwk import KeySet
 
 LIMIT = aiohttp.ClientTimeout(total=5)
-SESSION = jwt.JWTClaimsRegistry(leeway=30, exp={"essential": True}, drn={"essential": True, "value": "DS"})
+SESSION = {"exp": {"essential": True}, "drn": {"essential": True, "value": "DS"}}
 
 
 class SessionCheck:
@@ -31,7 +31,9 @@ class SessionCheck:
                         self._keys = KeySet.import_key_set(await response.json())
                     self._fresh_until = time.monotonic() + 60
             claims = jwt.decode(token, self._keys, algorithms=["RS256"]).claims
-        SESSION.validate(claims)
+        jwt.JWTClaimsRegistry(leeway=30, **SESSION).validate(
+            claims
+        )  # old ones know one time: when they were made
         if str(claims.get("iss")).rpartition("/")[2] != self._project_id:
             raise InvalidClaimError("iss")
         return claims
