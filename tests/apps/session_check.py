@@ -31,9 +31,8 @@ class SessionCheck:
                         self._keys = KeySet.import_key_set(await response.json())
                     self._fresh_until = time.monotonic() + 60
             claims = jwt.decode(token, self._keys, algorithms=["RS256"]).claims
-        jwt.JWTClaimsRegistry(leeway=30, **SESSION).validate(
-            claims
-        )  # old ones know one time: when they were made
+        # Made for each call, since in old releases it knows one time: when it was made.
+        jwt.JWTClaimsRegistry(leeway=30, **SESSION).validate(claims)
         if str(claims.get("iss")).rpartition("/")[2] != self._project_id:
             raise InvalidClaimError("iss")
         return claims
