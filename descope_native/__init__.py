@@ -42,6 +42,16 @@ from descope_native.transports.memory import InMemoryTransport
 
 if TYPE_CHECKING:
     from descope_native.transports.aiohttp import AiohttpTransport
+else:  # type checkers would take every misspelt name for one of ours
+
+    def __getattr__(name: str) -> object:
+        # aiohttp takes longer to import than all the rest, and whoever brings a transport needs none of it.
+        if name == "AiohttpTransport":
+            from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
+
+            return AiohttpTransport
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     "AiohttpTransport",
@@ -75,14 +85,3 @@ __all__ = [
     "UserTenant",
     "__version__",
 ]
-
-
-if not TYPE_CHECKING:  # or type checkers would take every misspelt name for one of ours
-
-    def __getattr__(name: str) -> object:
-        # aiohttp takes longer to import than all the rest, and whoever brings a transport needs none of it.
-        if name == "AiohttpTransport":
-            from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
-
-            return AiohttpTransport
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

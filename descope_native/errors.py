@@ -160,7 +160,8 @@ class RequestTimeout(TransportError, TimeoutError):
     def __init__(self, phase: Phase, seconds: float) -> None:
         super().__init__(phase, f"no answer within {seconds:.3g} s")
         self.args: tuple[Any, ...] = (phase, seconds)
-        self.errno = self.strerror = None  # or OSError takes the two arguments above for them
+        self.errno: int | None = None
+        self.strerror: str | None = None  # or OSError takes the two arguments above for them
         self.seconds = seconds
 
     @property

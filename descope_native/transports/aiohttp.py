@@ -4,6 +4,7 @@ import asyncio
 import errno
 import math
 import select
+import socket
 import ssl as tls
 import sys
 import weakref
@@ -89,8 +90,7 @@ class AiohttpTransport:
         connector = session.connector
         if connector is None or connector.closed:
             raise InvalidRequestError("session must be open")
-        if not connect_timeout > 0 or not max_body > 0:
-            raise InvalidRequestError("connect_timeout and max_body must be more than 0")
+        _check_limits(connect_timeout, max_body)
         self._lifecycle = Lifecycle()
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -146,6 +146,7 @@ class AiohttpTransport:
             raise InvalidRequestError("ssl must be a bool, an SSLContext or an aiohttp.Fingerprint")
         if not isinstance(limit, int) or limit < 0:
             raise InvalidRequestError("limit must be a whole number, 0 at least")
+        _check_limits(connect_timeout, max_body)
 
         @asynccontextmanager
         async def opened() -> AsyncGenerator[Self]:
@@ -365,8 +366,8 @@ class _Body(aiohttp.BytesPayload):
             raise ConnectionResetError
         self._progress.phase = "send"
         await super().write_with_length(writer, content_length)
-        if self._progress.phase == "send":  # an answer may come early
-            self._progress.phase = "wait"
+        # An answer may come early, while the rest of the body is still being taken.
+        self._progress.phase = "wait" if self._progress.phase == "send" else self._progress.phase
 
     def drop_unsent(self) -> None:
         """Forget what waits in the buffer of a connection that aiohttp has closed.
@@ -409,9 +410,11 @@ def _heed(closed: asyncio.Future[None]) -> None:
 def _has_unread(transport: asyncio.Transport) -> bool:
     """Whether bytes or an end of file wait in the kernel that the event loop has not come to yet."""
     sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
-        return True
-    if not hasattr(select, "poll"):
+    return sock is None or sock.fileno() < 0 or _is_readable(sock)
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    if not hasattr(select, "poll"):  # on Windows
         return bool(select.select([sock], [], [], 0)[0])
     poll = select.poll()
     poll.register(sock, select.POLLIN)
@@ -421,6 +424,12 @@ def _has_unread(transport: asyncio.Transport) -> bool:
 def _cancellations() -> int:
     task = asyncio.current_task()
     return task.cancelling() if task is not None else 0
+
+
+def _check_limits(connect_timeout: float, max_body: int) -> None:
+    for name, value in (("connect_timeout", connect_timeout), ("max_body", max_body)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InvalidRequestError(f"{name} must be a number, more than 0")
 
 
 def _checked_proxy(proxy: "str | URL | _Proxy | None") -> _Proxy:
