@@ -8,7 +8,6 @@ from joserfc.errors import InvalidClaimError, InvalidKeyIdError
 from joserfc.jwk import KeySet
 
 LIMIT = aiohttp.ClientTimeout(total=5)
-SESSION = {"exp": {"essential": True}, "drn": {"essential": True, "value": "DS"}}
 
 
 class SessionCheck:
@@ -32,7 +31,9 @@ class SessionCheck:
                     self._fresh_until = time.monotonic() + 60
             claims = jwt.decode(token, self._keys, algorithms=["RS256"]).claims
         # Made for each call, since in old releases it knows one time: when it was made.
-        jwt.JWTClaimsRegistry(leeway=30, **SESSION).validate(claims)
+        jwt.JWTClaimsRegistry(
+            leeway=30, exp={"essential": True}, drn={"essential": True, "value": "DS"}
+        ).validate(claims)
         if str(claims.get("iss")).rpartition("/")[2] != self._project_id:
             raise InvalidClaimError("iss")
         return claims
