@@ -44,6 +44,9 @@ async def test_the_harness_notices_each_guard_that_is_missing(
     unguarded: MakeTransport, expected: str
 ) -> None:
     """With one guard away the same faults break the same promises, so a clean run means something."""
-    figures = await run(1500, SEED, make_transport=unguarded)
-    print(figures)
-    assert any(re.search(expected, violation) for violation in figures.violations)
+    for batch in range(10):  # how soon a fault meets its victim is up to the machine
+        figures = await run(1500, SEED + batch, make_transport=unguarded)
+        print(figures)
+        if any(re.search(expected, violation) for violation in figures.violations):
+            return
+    pytest.fail(f"15,000 calls without {expected!r}")
