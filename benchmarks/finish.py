@@ -25,7 +25,7 @@ from descope_native import (
     NativeOAuthFinisher,
     Transport,
 )
-from descope_native._exchange import build_request, make_endpoint
+from descope_native._exchange import make_endpoint
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -59,7 +59,7 @@ async def our_transport(base: str) -> AsyncIterator[Call]:
     async with AiohttpTransport.open() as transport:
 
         async def call() -> Any:
-            return json.loads((await transport.send(build_request(proof, endpoint, 15.0))).body)
+            return json.loads((await transport.send(endpoint.build_request(proof, 15.0))).body)
 
         yield call
 

@@ -14,7 +14,19 @@ from benchmarks.measure import Ratio, Settings, installed, interleaved, main, ra
 
 OURS: Final = "import descope_native"
 OFFICIAL: Final = "import descope"
-DEPENDENCIES: Final = "import asyncio, attrs, cattrs, yarl"
+DEPENDENCIES: Final = "import asyncio, attrs"
+OURS_READY: Final = "ready to call: import, finisher and transport"
+OFFICIAL_READY: Final = "import descope and make its client"
+
+STATEMENTS: Final = {
+    OURS: OURS,
+    DEPENDENCIES: DEPENDENCIES,
+    OURS_READY: "import descope_native as d; d.NativeOAuthFinisher('P2', d.AiohttpTransport)",
+}
+PEER: Final = {
+    OFFICIAL: OFFICIAL,
+    OFFICIAL_READY: "import descope as d; d.DescopeClientAsync('P2abcdefghijklmnopqrstuvwxyz')",
+}
 
 TIMED: Final = "import time; start = time.process_time(); {}; print(time.process_time() - start)"
 LOADED: Final = "import sys, descope_native; sys.exit('aiohttp' in sys.modules)"
@@ -22,14 +34,18 @@ LOADED: Final = "import sys, descope_native; sys.exit('aiohttp' in sys.modules)"
 
 def weight(settings: Settings) -> list[Ratio]:
     assert subprocess.run([sys.executable, "-c", LOADED], check=False).returncode == 0, "aiohttp is loaded"
-    statements = [OURS, DEPENDENCIES, *([OFFICIAL] if installed("descope") else [])]
-    costs = interleaved("import", {name: importing(name) for name in statements}, settings.rounds(20))
+    statements = {**STATEMENTS, **(PEER if installed("descope") else {})}
+    candidates = {name: importing(statement) for name, statement in statements.items()}
+    costs = interleaved("import", candidates, settings.rounds(20))
     ratios = []
     if OFFICIAL in costs:
         ratios = [
             ratio("weight", f"{OURS} ÷ {OFFICIAL}", costs, (OURS, OFFICIAL), 0.4, unit="ms"),
             ratio(
-                "weight", f"its dependencies alone ÷ {OFFICIAL}", costs, (DEPENDENCIES, OFFICIAL), unit="ms"
+                "weight", f"asyncio and attrs alone ÷ {OFFICIAL}", costs, (DEPENDENCIES, OFFICIAL), unit="ms"
+            ),
+            ratio(
+                "weight", f"{OURS_READY} ÷ {OFFICIAL_READY}", costs, (OURS_READY, OFFICIAL_READY), unit="ms"
             ),
         ]
     body = as_body(answer())

@@ -4,22 +4,20 @@ The rules are those of the vendor's documentation and published SDKs; RFC number
 is HTTP's own.
 """
 
-import functools
-import html
 import ipaddress
 import json
 import math
 import platform
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, cast
-from urllib.parse import unquote, unquote_plus
 
 import attrs
 from yarl import URL
 
+from descope_native._redaction import LONGEST_SHOWN, Censor
 from descope_native._version import __version__
 from descope_native.converters import (
     NOTHING_FOUND,
@@ -36,7 +34,14 @@ from descope_native.errors import (
     ServerError,
     UnexpectedResponse,
 )
-from descope_native.models import AppleUser, Drift, FinishRequest, FinishResult
+from descope_native.models import (
+    REFRESH_COOKIE,
+    SESSION_COOKIE,
+    Drift,
+    FinishRequest,
+    FinishResult,
+    refuse_constant,
+)
 from descope_native.transports import HttpRequest, HttpResponse
 
 FINISH_PATH: Final = "/v1/auth/oauth/native/finish"
@@ -50,20 +55,9 @@ _REGION: Final = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
 _KEY: Final = re.compile(r"[\x21-\x7e]+", re.ASCII)
 _URL: Final = re.compile(r"[\w.~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)  # RFC 3986 §2
 
-_SESSION_COOKIE: Final = "DS"
-_REFRESH_COOKIE: Final = "DSR"
-
 _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
-# Complete, or cut short: its parts begin with what base64 makes of '{"'.
-_JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*|eyJ[\w-]{8,}[\w.-]*", re.ASCII)
-_LONGEST_SHOWN: Final = 300
 _MAX_RETRY_AFTER: Final = 3600
-_BLACKED_OUT: Final = "[redacted]"
-
-
-def _not_json(_: str) -> Any:
-    raise ValueError
 
 
 def _integer(digits: str) -> int | float:
@@ -74,8 +68,10 @@ def _integer(digits: str) -> int | float:
 
 
 _encode_json: Final = json.JSONEncoder(separators=(",", ":")).encode
-_read_json: Final = json.JSONDecoder(parse_constant=_not_json).raw_decode
-_read_json_of_any_size: Final = json.JSONDecoder(parse_constant=_not_json, parse_int=_integer).raw_decode
+_read_json: Final = json.JSONDecoder(parse_constant=refuse_constant).raw_decode
+_read_json_of_any_size: Final = json.JSONDecoder(
+    parse_constant=refuse_constant, parse_int=_integer
+).raw_decode
 
 
 def _decode_json(body: bytes) -> Any:
@@ -92,8 +88,7 @@ def _decode_json(body: bytes) -> Any:
     return value
 
 
-# Made with the first finisher, since it takes half as long as all the rest of this package's import.
-_converter: Final = functools.cache(make_converter)
+_converter: Final = make_converter()
 
 
 def _parse_date(text: str) -> datetime:
@@ -113,6 +108,33 @@ class Endpoint:
     headers: Mapping[str, str] = attrs.field(repr=False)
     key: str | None = attrs.field(repr=False)
 
+    def build_request(self, request: FinishRequest, timeout: float) -> HttpRequest:
+        """The bytes to send. Keys that are unset are left out, never null."""
+        return HttpRequest(
+            method="POST",
+            url=self.url,
+            headers=dict(self.headers),  # a handler may do with its own what it likes
+            body=_encode_json(_converter.unstructure(request)).encode(),
+            timeout=timeout,
+        )
+
+    def read_response(self, request: FinishRequest, response: HttpResponse, *, strict: bool) -> FinishResult:
+        """What the answer means: a result, or a `ResponseError`."""
+        # What was read is handed over by return value: this frame is in tracebacks, and the answer's
+        # tokens must not be among its locals.
+        if not 200 <= response.status < 300:
+            raise _error(response, self.url, Censor(request, self.key))
+        result = _read_session(response)
+        if isinstance(result, FinishResult) and not (strict and result.drift):
+            return result
+        problem = _describe_drift(result.drift) if isinstance(result, FinishResult) else result
+        del result
+        raise UnexpectedResponse(response.status, problem, self.read_trace_id(request, response))
+
+    def read_trace_id(self, request: FinishRequest, response: HttpResponse) -> str | None:
+        """The id that the vendor's support asks for, where the answer has a harmless one."""
+        return _trace_id(response, Censor(request, self.key))
+
 
 def make_endpoint(
     project_id: str, base_url: str | URL | None, key: str | None, *, allow_http: bool
@@ -128,7 +150,6 @@ def make_endpoint(
     if problem := _problem_with_base_url(base_url, allow_http=allow_http):
         raise InvalidRequestError(f"base_url {problem}")
     base = URL(base_url)
-    _converter()
     return Endpoint(
         base.with_path(base.raw_path.rstrip("/") + FINISH_PATH, encoded=True),
         {
@@ -186,39 +207,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def build_request(request: FinishRequest, endpoint: Endpoint, timeout: float) -> HttpRequest:
-    """The bytes to send. Keys that are unset are left out, never null."""
-    return HttpRequest(
-        method="POST",
-        url=endpoint.url,
-        headers=dict(endpoint.headers),  # a handler may do with its own what it likes
-        body=_encode_json(_converter().unstructure(request)).encode(),
-        timeout=timeout,
-    )
-
-
 # --- the answer
-
-
-def read_response(
-    request: FinishRequest, endpoint: Endpoint, response: HttpResponse, *, strict: bool
-) -> FinishResult:
-    """What the answer means: a result, or a `ResponseError`."""
-    # What was read is handed over by return value: this frame is in tracebacks, and the answer's
-    # tokens must not be among its locals.
-    if not 200 <= response.status < 300:
-        raise _error(response, endpoint.url, _Censor(request, endpoint))
-    result = _read_session(response)
-    if isinstance(result, FinishResult) and not (strict and result.drift):
-        return result
-    problem = _describe_drift(result.drift) if isinstance(result, FinishResult) else result
-    del result
-    raise UnexpectedResponse(response.status, problem, _trace_id(response, _Censor(request, endpoint)))
-
-
-def read_trace_id(request: FinishRequest, endpoint: Endpoint, response: HttpResponse) -> str | None:
-    """The id that the vendor's support asks for, where the answer has a harmless one."""
-    return _trace_id(response, _Censor(request, endpoint))
 
 
 def _read_session(response: HttpResponse) -> FinishResult | str:
@@ -233,7 +222,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
         return "the answer is not a JSON object"
     answer = cast("dict[str, Any]", answer)
     drift = _add_tokens_from_cookies(answer, response)
-    result = structure_result(_converter(), answer)
+    result = structure_result(_converter, answer)
     if not isinstance(result, FinishResult):
         odd = tuple(each for each in result if each.found != NOTHING_FOUND)
         details = f" ({_describe_drift((*drift, *odd))})" if drift or odd else ""
@@ -252,16 +241,19 @@ def _describe_drift(drift: tuple[Drift, ...]) -> str:
 
 def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> list[Drift]:
     """Cookie mode: the tokens come as Set-Cookie only. A usable one in the body wins."""
+    lines = response.header_values("Set-Cookie")
     drift: list[Drift] = []
+    if not lines:
+        return drift
     for token, named_by, usual in (
-        ("sessionJwt", "sessionCookieName", _SESSION_COOKIE),
-        ("refreshJwt", "cookieName", _REFRESH_COOKIE),
+        ("sessionJwt", "sessionCookieName", SESSION_COOKIE),
+        ("refreshJwt", "cookieName", REFRESH_COOKIE),
     ):
         value = answer.get(token)
         if isinstance(value, str) and is_token(value):
             continue
         # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
-        cookies = read_cookies(response.header_values("Set-Cookie"), time.time())
+        cookies = read_cookies(lines, time.time())
         name = answer.get(named_by)
         cookie = cookies.get(name if name and isinstance(name, str) else usual)
         if cookie and (value in (None, "") or is_token(cookie)):
@@ -306,7 +298,7 @@ def _is_expired(attributes: list[str], now: float) -> bool:
 # --- the answer that is no session
 
 
-def _error(response: HttpResponse, url: URL, censor: "_Censor") -> ResponseError:
+def _error(response: HttpResponse, url: URL, censor: Censor) -> ResponseError:
     status = response.status
     trace_id = _trace_id(response, censor)
     hundreds = status // 100
@@ -323,7 +315,7 @@ def _error(response: HttpResponse, url: URL, censor: "_Censor") -> ResponseError
     return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)
 
 
-def _error_texts(response: HttpResponse, censor: "_Censor") -> tuple[str | None, str | None, str | None]:
+def _error_texts(response: HttpResponse, censor: Censor) -> tuple[str | None, str | None, str | None]:
     """The error JSON's code, description and message. Any body will do: it only decorates a status."""
     try:
         error = _decode_json(response.body)
@@ -338,16 +330,16 @@ def _error_texts(response: HttpResponse, censor: "_Censor") -> tuple[str | None,
     return code, _text(error.get("errorDescription"), censor), _text(error.get("errorMessage"), censor)
 
 
-def _text(value: object, censor: "_Censor") -> str | None:
+def _text(value: object, censor: Censor) -> str | None:
     if not isinstance(value, str):
         return None
-    if len(value) > 2 * _LONGEST_SHOWN:  # at a space, or what is left of a secret could not be told for one
-        value = value[: 2 * _LONGEST_SHOWN].rpartition(" ")[0]
+    if len(value) > 2 * LONGEST_SHOWN:  # at a space, or what is left of a secret could not be told for one
+        value = value[: 2 * LONGEST_SHOWN].rpartition(" ")[0]
     printable = "".join(char if char.isprintable() else " " for char in value)
-    return censor.black_out(printable.strip())[:_LONGEST_SHOWN] or None
+    return censor.black_out(printable.strip())[:LONGEST_SHOWN] or None
 
 
-def _trace_id(response: HttpResponse, censor: "_Censor") -> str | None:
+def _trace_id(response: HttpResponse, censor: Censor) -> str | None:
     trace_id = response.header("cf-ray")
     if trace_id and _TRACE_ID.fullmatch(trace_id) and not censor.is_secret(trace_id):
         return trace_id
@@ -386,129 +378,3 @@ _IMF_FIXDATE: Final = re.compile(
     r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9]\d{3} \d{2}:\d{2}:\d{2} GMT",
     re.ASCII,
 )
-
-
-# --- what must not come back out
-
-_WORD: Final = re.compile(r"[\w.~%/+=-]{12,}")
-_PLAIN: Final = re.compile(r"[\w.~-]*", re.ASCII)
-_UNQUOTED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-~"
-_WINDOW: Final = 12
-
-
-class _Censor:
-    """A service may quote what it was sent, in full, cut short or escaped; and any JWT is a secret.
-
-    Nothing is worked out before there is a text to look at, and the work stays small for whatever a
-    phone may send: it is done on the event loop.
-    """
-
-    # No pattern is made of a secret: `re` would remember it for as long as the process lives.
-
-    def __init__(self, request: FinishRequest, endpoint: Endpoint) -> None:
-        self._request = request
-        self._key = endpoint.key
-
-    @functools.cached_property
-    def _secrets(self) -> list[str]:
-        """What the request had to keep secret."""
-        request = self._request
-        secrets = {request.state_id, request.code, request.id_token, self._key}
-        if isinstance(request.user, AppleUser):
-            secrets.update(attrs.astuple(request.user))
-        elif request.user:
-            secrets.update(_strings_in(json.loads(request.user)), (request.user,))
-        return [text for text in secrets if text and not text.isspace()]
-
-    @functools.cached_property
-    def _spellings(self) -> set[str]:
-        # What is longer than a text cannot stand in it. Its parts can: see _secret_parts.
-        short = [secret for secret in self._secrets if len(secret) <= 2 * _LONGEST_SHOWN]
-        odd = [secret for secret in short if not _PLAIN.fullmatch(secret)]
-        spellings = {*short}
-        # All at once, since there may be hundreds, and each character is escaped by itself.
-        for escaped, separator in zip(_escaped("\0".join(odd)), _escaped("\0"), strict=True):
-            spellings.update(escaped.split(separator))
-        return spellings - {""}
-
-    def _secret_parts(self, texts: Iterable[str]) -> set[str]:
-        """Every twelve characters in a row that a secret has too."""
-        parts = {part for text in texts for part in _windows(text)}
-        return parts.intersection(_windows("\0".join(self._secrets))) if parts else parts
-
-    def is_secret(self, name: str) -> bool:
-        """Whether an error code or a trace id is one, or has one. Fewer than six characters are chance."""
-        known = any(secret in name for secret in self._secrets if len(secret) >= 6)
-        return known or bool(self._secret_parts([name]))
-
-    def black_out(self, text: str) -> str:
-        spans = [
-            span for spelling in self._spellings if spelling in text for span in _occurrences(text, spelling)
-        ]
-        spans += [jwt.span() for jwt in _JWT.finditer(text)]
-        words = [(word.span(), _unescaped(word[0])) for word in _WORD.finditer(text)]
-        parts = self._secret_parts([text, *(form for _, forms in words for form in forms)])
-        spans += [(at, at + _WINDOW) for at, part in enumerate(_windows(text)) if part in parts]
-        spans += [
-            span for span, forms in words if any(not parts.isdisjoint(_windows(form)) for form in forms)
-        ]
-        shown: list[str] = []
-        end = 0
-        for start, stop in sorted(spans):
-            if start >= end:
-                shown += [text[end:start], _BLACKED_OUT]
-            end = max(end, stop)
-        return "".join(shown) + text[end:]
-
-
-def _strings_in(value: object) -> Iterator[str]:
-    values = [value]
-    while values:
-        item = values.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
-            values += cast("dict[str, object]", item).values()
-        elif isinstance(item, list):
-            values += cast("list[object]", item)
-
-
-def _escaped(text: str) -> list[str]:
-    """How somebody may write it down; twice escaped where it was JSON or a URL within another."""
-    once = _in_text(text)
-    forms = [form for each in once for form in _in_text(each)]
-    for each in once:
-        octets = each.encode(errors="replace")
-        for table in (_QUOTED, _QUOTED_LOW):
-            quoted = "".join(map(table.__getitem__, octets))
-            for form in (quoted, quoted.replace(table[0x2F], "/"), quoted.replace("%20", "+")):
-                twice = form.replace("%", "%25")
-                forms += [form, twice, twice.replace("/", "%2F").replace("+", "%2B")]
-    return forms
-
-
-def _in_text(text: str) -> list[str]:
-    return [text, html.escape(text), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]]
-
-
-_QUOTED: Final = [chr(octet) if chr(octet) in _UNQUOTED else f"%{octet:02X}" for octet in range(256)]
-_QUOTED_LOW: Final = [chr(octet) if chr(octet) in _UNQUOTED else f"%{octet:02x}" for octet in range(256)]
-
-
-def _unescaped(word: str) -> set[str]:
-    """What it may have been before it was put into a URL, or a URL within another."""
-    once = {word, unquote(word), unquote_plus(word)}
-    return once.union(map(unquote, once), map(unquote_plus, once))
-
-
-def _windows(text: str) -> Iterator[str]:
-    return (text[start : start + _WINDOW] for start in range(len(text) - _WINDOW + 1))
-
-
-def _occurrences(text: str, part: str) -> Iterator[tuple[int, int]]:
-    start = text.find(part)
-    while start >= 0:
-        stop = start + len(part)
-        if len(part) >= 4 or not (text[:start][-1:].isalnum() or text[stop : stop + 1].isalnum()):
-            yield start, stop
-        start = text.find(part, stop)

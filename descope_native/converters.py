@@ -22,6 +22,7 @@ from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from descope_native.models import (
+    EMPTY,
     AppleUser,
     Drift,
     FinishRequest,
@@ -123,7 +124,6 @@ _STRING: Final = frozenset({str})
 _STRING_OR_NULL: Final = frozenset({str, NoneType})
 _BOOLEAN: Final = frozenset({bool})
 _IMMUTABLE: Final = frozenset({str, int, bool, NoneType})  # a float may be infinite
-_NOTHING_FREE_FORM: Final[FrozenDict[Json]] = FrozenDict()
 
 
 def _structure_string(value: Any, _: Any) -> str | None:
@@ -179,7 +179,7 @@ def _structure_flags(value: Any, _: Any) -> FrozenDict[bool]:
 
 def _structure_object(value: Any, _: Any) -> FrozenDict[Json]:
     if value is None or value == {}:
-        return _NOTHING_FREE_FORM
+        return EMPTY
     if type(value) is not dict:
         raise _misfit("object", value)
     frozen: FrozenDict[Json] = _freeze(value, _MAX_DEPTH)
@@ -275,7 +275,7 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
             return structure_carefully(obj)
         if texts < flags and not _BOOLEAN.issuperset(map(type, values[texts:flags])):
             return structure_carefully(obj)
-        extra = _NOTHING_FREE_FORM
+        extra = EMPTY
         try:
             for index, key, hook in others:
                 if key in obj:

@@ -13,14 +13,11 @@ from typing import Final, Literal, TypedDict
 
 import attrs
 
-from descope_native.models import FinishResult
+from descope_native.models import REFRESH_COOKIE, SESSION_COOKIE, FinishResult
 
 __all__ = ["Cookie", "CookieAttributes", "SameSite", "make_cookies"]
 
 SameSite = Literal["lax", "strict", "none"]
-
-_SESSION_COOKIE: Final = "DS"
-_REFRESH_COOKIE: Final = "DSR"
 
 # A token, RFC 9110 §5.6.2; what begins with $ is lost on servers that read it as RFC 2109 did.
 _NAME: Final = re.compile(r"(?!\$)[\w!#$%&'*+.^`|~-]{1,256}", re.ASCII)
@@ -120,10 +117,10 @@ def make_cookies(
         raise ValueError("samesite must be 'lax', 'strict' or 'none'")
     if samesite == "none" and not secure:
         raise ValueError("samesite='none' needs secure=True")
-    session_name = _name(result.session_cookie_name, _SESSION_COOKIE)
-    refresh_name = _name(result.cookie_name, _REFRESH_COOKIE)
+    session_name = _name(result.session_cookie_name, SESSION_COOKIE)
+    refresh_name = _name(result.cookie_name, REFRESH_COOKIE)
     if session_name == refresh_name:
-        session_name, refresh_name = _SESSION_COOKIE, _REFRESH_COOKIE
+        session_name, refresh_name = SESSION_COOKIE, REFRESH_COOKIE
 
     def make(name: str, value: str, domain: str | None, max_age: int | None) -> Cookie:
         # Browsers hold names to what they promise (RFC 6265bis §4.1.3).

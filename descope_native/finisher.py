@@ -7,12 +7,10 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
-from yarl import URL
 
-from descope_native._exchange import Endpoint, build_request, make_endpoint, read_response, read_trace_id
 from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
@@ -23,6 +21,9 @@ from descope_native.errors import (
 from descope_native.models import AppleUser, FinishRequest, FinishResult
 from descope_native.retrying import Retry
 from descope_native.transports import HttpRequest, Progress, Transport
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 __all__ = ["NativeOAuthFinisher"]
 
@@ -61,17 +62,18 @@ class NativeOAuthFinisher:
         project_id: str,
         transport: Transport,
         *,
-        base_url: str | URL | None = None,
+        base_url: "str | URL | None" = None,
         auth_management_key: str | None = None,
         timeout: float = 15.0,
         retry: Retry | None = None,
         strict: bool = False,
         allow_http: bool = False,
     ) -> None:
+        # Only here, since it brings cattrs and yarl, which take longer to import than all the rest.
+        from descope_native._exchange import make_endpoint  # noqa: PLC0415 -- see above
+
         try:
-            self._endpoint: Endpoint = make_endpoint(
-                project_id, base_url, auth_management_key, allow_http=allow_http
-            )
+            self._endpoint = make_endpoint(project_id, base_url, auth_management_key, allow_http=allow_http)
         except InvalidRequestError as refusal:
             raise refusal.with_traceback(None) from None  # the frames below hold the key
         finally:
@@ -95,7 +97,7 @@ class NativeOAuthFinisher:
         cls,
         project_id: str,
         *,
-        base_url: str | URL | None = None,
+        base_url: "str | URL | None" = None,
         auth_management_key: str | None = None,
         timeout: float = 15.0,
         retry: Retry | None = None,
@@ -182,14 +184,14 @@ class NativeOAuthFinisher:
 
     async def _attempt(self, call: "_Call") -> FinishResult:
         left = max(call.started + call.seconds - time.monotonic(), 0.0)
-        request = build_request(call.request, self._endpoint, left)
+        request = self._endpoint.build_request(call.request, left)
         call.begin(request)
         try:
             response = await self._transport.send(request)
             if _log.isEnabledFor(logging.INFO):
                 call.status = response.status
-                call.trace_id = read_trace_id(call.request, self._endpoint, response)
-            return read_response(call.request, self._endpoint, response, strict=self._strict)
+                call.trace_id = self._endpoint.read_trace_id(call.request, response)
+            return self._endpoint.read_response(call.request, response, strict=self._strict)
         except DescopeNativeError as error:
             call.proved = error.outcome
             raise

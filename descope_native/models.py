@@ -70,7 +70,11 @@ Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
 
 ObjectOrFalse = Annotated[Mapping[str, Json], "false on the wire means none"]
 
-_EMPTY: Final[FrozenDict[Json]] = FrozenDict()
+SESSION_COOKIE: Final = "DS"
+REFRESH_COOKIE: Final = "DSR"
+"""What the cookies that hold the tokens are called, unless the answer says otherwise."""
+
+EMPTY: Final[FrozenDict[Json]] = FrozenDict()
 _NO_FLAGS: Final[FrozenDict[bool]] = FrozenDict()
 
 
@@ -152,8 +156,9 @@ def _is_string(value: object, longest: int = _LONGEST_INPUT) -> bool:
     return True
 
 
-def _not_json(_: str) -> None:
-    raise ValueError  # NaN and Infinity, which json.loads takes for JSON
+def refuse_constant(_: str) -> None:
+    """NaN and Infinity, which json.loads takes for JSON unless it is given this."""
+    raise ValueError
 
 
 def _is_object_text(value: object) -> bool:
@@ -163,7 +168,7 @@ def _is_object_text(value: object) -> bool:
     if text.count("{") + text.count("[") > _MOST_BRACKETS:  # nested too deep to be read back everywhere
         return False
     try:
-        return isinstance(json.loads(text, parse_constant=_not_json), dict)
+        return isinstance(json.loads(text, parse_constant=refuse_constant), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -200,7 +205,7 @@ class UserTenant:
     tenant_name: str | None = None
     role_names: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
-    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
 
 
 @attrs.frozen
@@ -262,11 +267,11 @@ class User:
     user_tenants: tuple[UserTenant, ...] = ()
     sso_app_ids: tuple[str, ...] = attrs.field(default=(), repr=False)
     oauth: Mapping[str, bool] = attrs.field(default=_NO_FLAGS, repr=False)
-    custom_attributes: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    custom_attributes: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
     created_time: int | None = None
     modified_time: int | None = attrs.field(default=None, repr=False)
     consent_expiration: int | None = attrs.field(default=None, repr=False)
-    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
 
     @property
     def created_at(self) -> datetime | None:
@@ -304,9 +309,9 @@ class IdpResponse:
     oidc_generated_user: str | None = attrs.field(default=None, repr=False)
     oidc_generated_roles: str | None = attrs.field(default=None, repr=False)
     idp_groups: tuple[str, ...] = attrs.field(default=(), repr=False)
-    idp_saml_attributes: ObjectOrFalse = attrs.field(default=_EMPTY, repr=False)
-    idp_oidc_claims: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
-    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    idp_saml_attributes: ObjectOrFalse = attrs.field(default=EMPTY, repr=False)
+    idp_oidc_claims: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
+    extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
 
 
 @attrs.frozen
@@ -374,8 +379,8 @@ class FinishResult:
     cookie_expiration: int | None = None
     session_expiration: int | None = None
     next_refresh_seconds: int | None = None
-    claims: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
-    extra: Mapping[str, Json] = attrs.field(default=_EMPTY, repr=False)
+    claims: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
+    extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
     drift: tuple[Drift, ...] = attrs.field(default=(), eq=False)
 
     @property

@@ -21,7 +21,7 @@ from support import APPLE, DOCUMENTED_ANSWER, PROJECT, Answer, Answering
 
 import descope_native
 from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
-from descope_native._exchange import make_endpoint, read_response
+from descope_native._exchange import make_endpoint
 
 ROOT: Final = Path(__file__).parents[1]
 OURS: Final = str(Path(descope_native.__file__).parent)
@@ -56,17 +56,16 @@ def is_ours(frame: FrameType | None) -> bool:
 
 def decode() -> FinishResult:
     request = FinishRequest(**APPLE)
-    return read_response(
-        request, make_endpoint(PROJECT, None, None, allow_http=False), DOCUMENTED, strict=True
-    )
+    endpoint = make_endpoint(PROJECT, None, None, allow_http=False)
+    return endpoint.read_response(request, DOCUMENTED, strict=True)
 
 
 def test_decoding_takes_no_more_calls_than_it_did() -> None:
     """Seventy fields are checked and structured in far fewer calls than one for each."""
     request, endpoint = FinishRequest(**APPLE), make_endpoint(PROJECT, None, None, allow_http=False)
-    read_response(request, endpoint, DOCUMENTED, strict=True)
+    endpoint.read_response(request, DOCUMENTED, strict=True)
     with Calls() as calls:
-        read_response(request, endpoint, DOCUMENTED, strict=True)
+        endpoint.read_response(request, DOCUMENTED, strict=True)
     print(f"{calls.count} calls")
     assert 40 < calls.count <= 97
 

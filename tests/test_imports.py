@@ -22,7 +22,8 @@ ARROWS: dict[str, set[str]] = {
     "transports.memory": {"errors", "transports", "transports._lifecycle"},
     "models": {"errors"},
     "converters": {"models"},
-    "_exchange": {"_version", "converters", "errors", "models", "transports"},
+    "_redaction": {"models"},
+    "_exchange": {"_redaction", "_version", "converters", "errors", "models", "transports"},
     "retrying": {"errors"},
     "finisher": {"_exchange", "errors", "models", "retrying", "transports", "transports.aiohttp"},
     "cookies": {"models"},
@@ -118,7 +119,7 @@ def test_importing_the_package_loads_neither_the_network_nor_the_testing_kit() -
     """Nor any extra: whoever brings a transport pays for no other."""
     loaded = loaded_by("import descope_native")
     assert "descope_native.finisher" in loaded
-    assert not {"aiohttp", "tenacity", "joserfc"} & loaded
+    assert not {"aiohttp", "cattrs", "yarl", "tenacity", "joserfc"} & loaded
     assert not {name for name in loaded if name.startswith("descope_native.testing")}
     assert "descope_native.transports.aiohttp" not in loaded
 

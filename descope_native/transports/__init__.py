@@ -1,12 +1,14 @@
 """The seam between the rules of the service and a network: bytes out, bytes in."""
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
-from yarl import URL
 
 from descope_native.errors import Phase
+
+if TYPE_CHECKING:  # yarl takes a while to import, and whoever makes a request has it by then
+    from yarl import URL
 
 __all__ = ["HttpRequest", "HttpResponse", "Progress", "Transport"]
 
@@ -72,7 +74,7 @@ class HttpRequest:
     """
 
     method: str
-    url: URL
+    url: "URL"
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     body: bytes = attrs.field(repr=False)
     timeout: float
