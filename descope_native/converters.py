@@ -233,6 +233,9 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
     ObjectOrFalse: _structure_object_or_false,
 }
 
+# What needs no hook, and so no call, where it is of the right type.
+_LET_IN_AS_THEY_ARE: Final[Mapping[Any, type]] = {bool | None: bool, int | None: int}
+
 _TOKENS: Final = frozenset({Token, _OPTIONAL_TOKEN})
 _TEXTS: Final = _TOKENS | {str | None}
 
@@ -262,7 +265,11 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
     types = [field.type for field in fields.values()]
     texts = len(list(takewhile(_TEXTS.__contains__, types)))
     flags = texts + len(list(takewhile(partial(eq, bool), types[texts:])))
-    others = [(index, key, hooks[key]) for index, key in enumerate(fields) if index >= flags]
+    others = [
+        (index, key, _LET_IN_AS_THEY_ARE.get(field.type), hooks[key])
+        for index, (key, field) in enumerate(fields.items())
+        if index >= flags
+    ]
     tokens = [(index, wanted == Token) for index, wanted in enumerate(types) if wanted in _TOKENS]
     unfrozen = _unfrozen(cls)
 
@@ -277,8 +284,8 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
             return structure_carefully(obj)
         extra = EMPTY
         try:
-            for index, key, hook in others:
-                if key in obj:
+            for index, key, kind, hook in others:
+                if key in obj and type(values[index]) is not kind:
                     values[index] = hook(values[index], None)
             if len(values) > len(defaults):
                 del values[len(defaults) :]

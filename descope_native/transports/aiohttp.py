@@ -244,9 +244,8 @@ class AiohttpTransport:
                 response.close()  # even one that was read to its end
                 return _Stale()  # an answer to nothing that we asked: it is somebody else's
             progress.phase = "read"
-            answer = HttpResponse(response.status, tuple(response.headers.items()))
             if not 200 <= response.status < 300:
-                progress.answer = answer
+                progress.answer = HttpResponse(response.status, tuple(response.headers.items()))
             left = self._max_body
             whole = response.content.is_eof()  # as a rule: a small body comes with its head
             with nullcontext() if whole else _told_of_the_end(response.content, body.protocol):
@@ -255,8 +254,8 @@ class AiohttpTransport:
                     left -= len(chunks[-1])
                     if left < 0:
                         problem = f"the answer's body is larger than {self._max_body} bytes"
-                        return progress.answer or UnexpectedResponse(answer.status, problem)
-            return HttpResponse(answer.status, answer.headers, b"".join(chunks))
+                        return progress.answer or UnexpectedResponse(response.status, problem)
+            return HttpResponse(response.status, tuple(response.headers.items()), b"".join(chunks))
         except (aiohttp.ClientError, OSError, RuntimeError):  # aiohttp raises the last for a lost connection
             return progress.answer or self._cut(response.status, body)
         finally:
