@@ -386,9 +386,63 @@ async def test_a_text_is_cut_like_this(said: str, shown: str | None) -> None:
         "Zo%20%22%c3%ab%2f%21",
         r"Zo \\\"\\u00eb/!",
         "Zo%2520%2522%25C3%25AB%252F%2521",
+        "Zo%2520%2522%25C3%25AB/%2521",
+        "Zo%2520%2522%25C3%25AB%2F%2521",
+        "Zo+%2522%25C3%25AB%252F%2521",
+        "Zo%2B%2522%25C3%25AB%252F%2521",
+        "Zo%2520%2522%25c3%25ab%252f%2521",
     ],
 )
 async def test_a_spelling_of_a_secret_is_blacked_out_to_its_last_character(spelled: str) -> None:
     """As it is, and as JSON, HTML and URLs write it, in each other too; what stands around it stays."""
     arguments = {"provider": "apple", "state_id": "s", "code": 'Zo "ë/!'}
     assert await described(f"A: {spelled} (B)", **arguments) == f"A: {GONE} (B)"
+
+
+@pytest.mark.parametrize(
+    ("body", "cookie", "told"),
+    [
+        (None, "tok", None),
+        ("", "tok", None),
+        (5, "tok", "sessionJwt: expected token, found integer"),
+        ("to k", "tok", "sessionJwt: expected token, found string"),
+    ],
+)
+async def test_a_cookie_stands_in_for_a_token_that_cannot_be_one(
+    body: object, cookie: str, told: str | None
+) -> None:
+    """Whatever the body has; only null and an empty string are no oddity."""
+    answer = Answer(200, [("Set-Cookie", f"DS={cookie}; Path=/")], json.dumps({"sessionJwt": body}).encode())
+    async with answering_in_memory(answer) as service:
+        result = await service.finish(**APPLE)
+    assert result.session_jwt == cookie
+    assert [f"{odd.path}: expected {odd.expected}, found {odd.found}" for odd in result.drift] == (
+        [told] if told else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (None, "(not as documented: sessionJwt: expected token, found string)"),
+        ("", "(not as documented: sessionJwt: expected token, found string)"),
+        (5, "(not as documented: sessionJwt: expected string, found integer)"),
+        ("to k", "(not as documented: sessionJwt: expected token, found string)"),
+    ],
+)
+async def test_a_cookie_that_is_no_token_stands_in_for_nothing_but_nothing(body: object, told: str) -> None:
+    """What is wrong is told of whichever of the two was there."""
+    answer = Answer(200, [("Set-Cookie", "DS=to k; Path=/")], json.dumps({"sessionJwt": body}).encode())
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish(**APPLE)
+    assert isinstance(caught.value, UnexpectedResponse)
+    assert caught.value.problem == f"the answer has no session in body or cookies {told}"
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", " identity ", ""])
+async def test_identity_is_no_coding(coding: str) -> None:
+    """In any case (RFC 9110 §8.4.1), and with the white space that a header may have around it."""
+    answer = Answer(200, [("Content-Encoding", coding)], JSON_SESSION.encode())
+    async with answering_in_memory(answer) as service:
+        assert (await service.finish(**APPLE)).session_jwt == "s.e.s"
