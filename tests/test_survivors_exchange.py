@@ -2,7 +2,7 @@
 
 import json
 import platform
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -397,6 +397,68 @@ async def test_a_spelling_of_a_secret_is_blacked_out_to_its_last_character(spell
     """As it is, and as JSON, HTML and URLs write it, in each other too; what stands around it stays."""
     arguments = {"provider": "apple", "state_id": "s", "code": 'Zo "ë/!'}
     assert await described(f"A: {spelled} (B)", **arguments) == f"A: {GONE} (B)"
+
+
+OTHER: Final = "aB3dE6gH9jK2mN5p"
+
+
+@pytest.mark.parametrize("said", [LONG[-11:], OTHER[-11:]])
+async def test_eleven_characters_may_be_chance(said: str) -> None:
+    """Also where they are the last of a secret."""
+    arguments = {"provider": "apple", "state_id": OTHER, "code": LONG}
+    assert await described(said, **arguments) == said
+
+
+@pytest.mark.parametrize(
+    ("secret", "spelled"),
+    [
+        ("abcdef+ghi/jkl+mnop", "abcdef+ghi%252Fjk"),
+        ("abcdef ghi/jkl mnop", "abcdef%2Bghi%252Fjk"),
+    ],
+)
+async def test_a_secret_cut_short_is_known_in_a_url_within_a_url(secret: str, spelled: str) -> None:
+    """By twelve characters of it, whatever a plus sign stands for in either of the two."""
+    arguments = {"provider": "apple", "state_id": "short-1", "code": secret}
+    assert await described(f"A: {spelled} (B)", **arguments) == f"A: {GONE} (B)"
+
+
+async def test_half_a_surrogate_pair_in_a_name_is_no_reason_to_fail() -> None:
+    """JSON can spell what UTF-8 cannot, and a phone may send it."""
+    user = '{"name": {"firstName": "\\ud800 & co"}}'
+    arguments = {"provider": "apple", "state_id": "s", "code": "c", "user": user}
+    assert await described("no such person: ? & co", **arguments) == "no such person: ? & co"
+
+
+@pytest.mark.parametrize(("code", "shown"), [("TRACE", "TRACE-1"), ("TRACE-", None), ("TRACE-1", None)])
+async def test_six_characters_of_a_trace_id_that_are_a_whole_secret_drop_it(
+    code: str, shown: str | None
+) -> None:
+    """Fewer are chance."""
+    answer = Answer(400, [("cf-ray", "TRACE-1")], b"")
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="s", code=code)
+    assert isinstance(caught.value, RejectedError)
+    assert caught.value.trace_id == shown
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "shown"),
+    [
+        ("cod", "a cod, cod", f"a {GONE}, {GONE}"),
+        ("cod", "a code, acod, 1cod2", "a code, acod, 1cod2"),
+        ("cod", "cod-cod (cod)", f"{GONE}-{GONE} ({GONE})"),
+        ("cod", "cod", GONE),
+        ("cod", "-cod", f"-{GONE}"),
+        ("cod", "a -cod- b", f"a -{GONE}- b"),
+        ("code", "acode, code1, code", f"a{GONE}, {GONE}1, {GONE}"),
+    ],
+)
+async def test_three_characters_are_blacked_out_where_they_stand_by_themselves(
+    code: str, said: str, shown: str
+) -> None:
+    """Within a word they are chance; four never are."""
+    assert await described(said, provider="apple", state_id="\u00a7", code=code) == shown
 
 
 @pytest.mark.parametrize(
