@@ -246,8 +246,8 @@ def _unfrozen(cls: type[Model]) -> Callable[..., Any]:
     The `__init__` of a frozen class has to go around the `__setattr__` that forbids setting, by one
     call for each field, which makes it four times as dear.
     """
-    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return attrs.define(eq=False, repr=False)(type(cls.__name__, (cls,), members))
+    unfrozen = type(cls.__name__, (cls,), {"__setattr__": object.__setattr__})
+    return attrs.define(eq=False, repr=False)(unfrozen)
 
 
 def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -- its parts share the tables at its head
@@ -258,9 +258,8 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
     answer has seventy fields, so this is where its cost is decided.
     """
     fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
-    defaults: dict[str, Any] = {
-        key: None if field.default is attrs.NOTHING else field.default for key, field in fields.items()
-    }
+    required = {key: None for key, field in fields.items() if field.default is attrs.NOTHING}
+    defaults: dict[str, Any] = {key: field.default for key, field in fields.items()} | required
     hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
     types = [field.type for field in fields.values()]
     texts = len(list(takewhile(_TEXTS.__contains__, types)))
@@ -273,14 +272,14 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
     tokens = [(index, wanted == Token) for index, wanted in enumerate(types) if wanted in _TOKENS]
     unfrozen = _unfrozen(cls)
 
-    def structure(obj: Any, _: Any) -> Model:  # noqa: C901 -- a straight path, made fast
+    def structure(obj: Any, _: Any) -> Model:
         if type(obj) is not dict:
             raise _misfit("object", obj)
         values = [*{**defaults, **obj}.values()]  # in the order of the fields; what nobody knows is last
         strings = values[:texts]
-        if not _STRING_OR_NULL.issuperset(map(type, strings)):
-            return structure_carefully(obj)
-        if texts < flags and not _BOOLEAN.issuperset(map(type, values[texts:flags])):
+        if not _STRING_OR_NULL.issuperset(map(type, strings)) or (
+            texts < flags and not _BOOLEAN.issuperset(map(type, values[texts:flags]))
+        ):
             return structure_carefully(obj)
         extra = EMPTY
         try:
@@ -307,7 +306,7 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
         values = dict(defaults)
         extra: dict[str, Json] = {}
         drift: list[Drift] = []
-        for key, value in obj.items():
+        for key, value in {**required, **obj}.items():
             try:
                 if key in fields:
                     values[key] = hooks[key](value, fields[key].type)
@@ -317,20 +316,14 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
                 drift += misfit.under(key if key in fields else "*")
                 if misfit.saved is not attrs.NOTHING:
                     values[key] = misfit.saved
-        for key, field in fields.items():
-            if field.default is attrs.NOTHING and values[key] is None:
-                raise _Misfit(attrs.NOTHING, *drift, *_left_out(key, drift))
+        if any(values[key] is None for key in required):
+            raise _Misfit(attrs.NOTHING, *drift)
         instance: Model = cast("Any", cls)(*values.values(), FrozenDict(extra))
         if drift:
             raise _Misfit(instance, *drift)
         return instance
 
     return structure
-
-
-def _left_out(key: str, drift: list[Drift]) -> list[Drift]:
-    """A key that must be there, where nothing has been said of it yet."""
-    return [] if any(odd.path == key for odd in drift) else [Drift(key, "token", NOTHING_FOUND)]
 
 
 def _or_none(hook: Hook) -> Hook:

@@ -42,12 +42,12 @@ def test_a_token_has_from_one_to_16384_cookie_octets(text: str, expected: bool) 
 
 
 def test_a_required_token_that_is_odd_is_told_once() -> None:
-    """What it was; what else was odd comes before."""
+    """What it was; what else was odd comes after, as in the wire's order."""
     with pytest.raises(ClassValidationError) as caught:
         make_converter().structure({"firstSeen": 1, "sessionJwt": " "}, FinishResult)
     assert [str(each) for each in caught.value.exceptions] == [
-        "firstSeen: expected boolean, found integer",
         "sessionJwt: expected token, found string",
+        "firstSeen: expected boolean, found integer",
     ]
 
 

@@ -1,6 +1,7 @@
 """The rules of requests and answers, where a slightly different rule would pass all the other tests."""
 
 import json
+import logging
 import platform
 from typing import Any, Final
 
@@ -63,6 +64,7 @@ async def test_the_headers_are_these_and_no_others(key: str | None, bearer: str)
         ("https://a.example/X", "https://a.example/X"),
         ("https://a.example/X//", "https://a.example/X"),
         ("https://a.example/a%20b%2Fc/", "https://a.example/a%20b%2Fc"),
+        ("https://a.example/@b", "https://a.example/@b"),
         ("https://a.example:8443/p", "https://a.example:8443/p"),
         ("http://localhost:1/p", "http://localhost:1/p"),
         ("http://a.localhost", "http://a.localhost"),
@@ -440,6 +442,16 @@ async def test_six_characters_of_a_trace_id_that_are_a_whole_secret_drop_it(
             await service.finish(provider="apple", state_id="s", code=code)
     assert isinstance(caught.value, RejectedError)
     assert caught.value.trace_id == shown
+
+
+async def test_a_trace_id_that_is_the_key_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever echoes a header may echo that one."""
+    caplog.set_level(logging.INFO)
+    answer = Answer(200, [("cf-ray", "K3y-of-ours")], JSON_SESSION.encode())
+    async with answering_in_memory(answer, auth_management_key="K3y-of-ours") as service:
+        await service.finish()
+    assert "outcome=session" in caplog.text
+    assert "K3y" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: finisher(base_url="https://u@a"), "base_url must not hold a user name or password"),
     (lambda: finisher(base_url="https://:p@a"), "base_url must not hold a user name or password"),
     (lambda: finisher(base_url="https://@a"), "base_url must not hold a user name or password"),
+    (lambda: finisher(base_url="https://u@a/x://y"), "base_url must not hold a user name or password"),
     (lambda: finisher(base_url="https://a?"), "base_url must not hold a query or fragment"),
     (lambda: finisher(base_url="https://a#"), "base_url must not hold a query or fragment"),
     (
