@@ -293,9 +293,9 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
             return structure_carefully(obj)
         if "" in strings:
             values[:texts] = [text or None for text in strings]
-        for index, required in tokens:
+        for index, is_required in tokens:
             token = values[index]
-            if not is_token(token) if token else required:
+            if not is_token(token) if token else is_required:
                 return structure_carefully(obj)
         values.append(extra)
         instance: Model = unfrozen(*values)

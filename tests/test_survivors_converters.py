@@ -51,9 +51,20 @@ def test_a_required_token_that_is_odd_is_told_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("answer", [{}, {"sessionJwt": None}, {"sessionJwt": ""}], ids=str)
-def test_a_required_token_that_is_left_out_is_told_once(answer: object) -> None:
-    """In each of the three ways in which the wire leaves something out."""
+@pytest.mark.parametrize("other_tokens", [{}, {"refreshJwt": "r.e.f", "trustedDeviceJwt": "t.d.j"}], ids=len)
+@pytest.mark.parametrize("left_out", [{}, {"sessionJwt": None}, {"sessionJwt": ""}], ids=str)
+def test_a_required_token_that_is_left_out_is_told_once(
+    left_out: dict[str, str | None], other_tokens: dict[str, str]
+) -> None:
+    """In each of the three ways in which the wire leaves something out, whatever other tokens there are."""
+    answer = left_out | other_tokens
     with pytest.raises(ClassValidationError) as caught:
         make_converter().structure(answer, FinishResult)
     assert [str(each) for each in caught.value.exceptions] == ["sessionJwt: expected token, found nothing"]
+
+
+def test_a_list_of_models_is_told_of_as_one_model_is() -> None:
+    """Type and place, whoever asks for a container that no answer has."""
+    with pytest.raises(ClassValidationError) as caught:
+        make_converter().structure([{}, {"userId": 1}], list[User])
+    assert [str(each) for each in caught.value.exceptions] == ["userId: expected string, found integer"]
