@@ -19,7 +19,7 @@ import aiohttp
 import pytest
 
 from descope_native import ConnectionLost
-from descope_native.__main__ import _print_error, main
+from descope_native.__main__ import _print_error
 from descope_native.testing import FakeDescope, Fault
 
 
@@ -334,21 +334,6 @@ async def test_a_port_in_use_is_one_clear_line() -> None:
     assert done.returncode == 1
     assert "cannot listen" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--help"], *([name, "--help"] for name in ("finish", "fake", "demo"))]
-)
-def test_help_teaches(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command explains itself; the main page lists the exit codes."""
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert end.value.code == 0
-    text = capsys.readouterr().out
-    assert "usage: descope-native" in text
-    if arguments == ["--help"]:
-        assert "exit codes:" in text
-        assert "DESCOPE_PROJECT_ID" in text
 
 
 def test_no_command_prints_the_help() -> None:
