@@ -61,7 +61,7 @@ class _Parser(argparse.ArgumentParser):
     """One clear line for bad input, which does not repeat what was typed: it may be a secret."""
 
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message, flags=re.DOTALL)
+        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message)
         self.exit(_BAD_INPUT, f"{self.prog}: {message}\n")
 
 

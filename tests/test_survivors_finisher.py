@@ -14,6 +14,7 @@ from descope_native import (
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
+    InvalidRequestError,
     NativeOAuthFinisher,
     RequestTimeout,
     Retry,
@@ -30,6 +31,18 @@ def test_a_call_has_fifteen_seconds_unless_told() -> None:
     assert options == {name: each.default for name, each in made.items() if each.kind is each.KEYWORD_ONLY}
     assert options["timeout"] == 15.0
     assert (options["retry"], options["strict"], options["allow_http"]) == (None, False, False)
+
+
+async def test_a_call_really_has_fifteen_seconds() -> None:
+    """As its transport is told; and a finisher that `open` made takes the same and as little for granted."""
+    transport = InMemoryTransport(lambda _: HttpResponse(200, (), as_json({"sessionJwt": "s.e.s"})))
+    await NativeOAuthFinisher(PROJECT, transport).finish(provider="google", state_id="s", id_token="t")
+    (request,) = transport.requests
+    assert 14.5 < request.timeout <= 15.0
+    async with NativeOAuthFinisher.open(PROJECT) as finisher:
+        assert (vars(finisher)["_timeout"], vars(finisher)["_strict"]) == (15.0, False)
+    with pytest.raises(InvalidRequestError):
+        NativeOAuthFinisher.open(PROJECT, base_url="http://cluster")
 
 
 async def test_open_passes_on_what_it_is_given() -> None:

@@ -63,6 +63,11 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
         lambda: finisher(base_url="http://a"),
         "base_url must be https, or a loopback address (allow_http=True insists)",
     ),
+    (
+        lambda: NativeOAuthFinisher(PROJECT, None),  # type: ignore[arg-type]
+        "transport must have send(); enter AiohttpTransport.open() first",
+    ),
+    (lambda: finisher(retry=1), "retry must be a Retry or None"),
     (lambda: finisher(timeout=0), "timeout must be seconds, more than 0"),
     (lambda: Retry(attempts=0), "attempts must be a whole number, 1 at least"),
     (lambda: Retry(initial=0), "initial and maximum must be seconds, 0 < initial <= maximum"),
