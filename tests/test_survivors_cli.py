@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 from test_cli import in_a_terminal
 
-import descope_native
+from descope_native import InvalidRequestError, NativeOAuthFinisher, __version__
 from descope_native.__main__ import main
 from descope_native.testing import FakeDescope, Fault
 
@@ -62,7 +62,7 @@ def test_no_command_is_answered_with_the_help(run: Run) -> None:
 def test_the_version_is_one_line(run: Run) -> None:
     """With the name in front, as the tools of a system print it."""
     done = run("--version")
-    assert (done.code, done.out) == (0, f"descope-native {descope_native.__version__}\n")
+    assert (done.code, done.out) == (0, f"descope-native {__version__}\n")
 
 
 def plain(text: str) -> str:
@@ -291,3 +291,46 @@ async def test_a_failure_is_json_so(
     assert list(json.loads(done.out)) == ["error"]
     assert error.pop("message").startswith(f"the service answered {fault.status}")
     assert error == {"type": name, "outcome": outcome, "safe_to_retry": safe}
+
+
+@pytest.mark.parametrize(
+    ("environment", "more", "expected"),
+    [
+        ({}, [], {"base_url": None, "auth_management_key": None, "timeout": 15.0}),
+        (
+            {"DESCOPE_BASE_URI": "", "DESCOPE_AUTH_MANAGEMENT_KEY": "", "DESCOPE_PROJECT_ID": "P3"},
+            ["--timeout", "7"],
+            {"base_url": None, "auth_management_key": None, "timeout": 7.0},
+        ),
+        (
+            {"DESCOPE_BASE_URI": "https://a", "DESCOPE_AUTH_MANAGEMENT_KEY": "K"},
+            [],
+            {"base_url": "https://a", "auth_management_key": "K", "timeout": 15.0},
+        ),
+        (
+            {"DESCOPE_BASE_URI": "https://a"},
+            ["--base-url", "https://b"],
+            {"base_url": "https://b", "auth_management_key": None, "timeout": 15.0},
+        ),
+    ],
+    ids=["defaults", "empty", "environment", "option"],
+)
+def test_a_finisher_is_opened_with_these(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    more: list[str],
+    expected: dict[str, object],
+) -> None:
+    """An option before the environment, and what is empty there is as good as unset."""
+    opened: list[tuple[str, dict[str, object]]] = []
+
+    def open_(project_id: str, **options: object) -> None:
+        opened.append((project_id, options))
+        raise InvalidRequestError("enough seen")
+
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(NativeOAuthFinisher, "open", open_)
+    assert run(*OK, *more, stdin=b"c").code == 2
+    assert opened == [("P2", expected)]

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -131,3 +132,30 @@ def test_objects_that_differ_have_hashes_that_differ() -> None:
     """Or a set of them would be as slow as a list."""
     assert len({hash(FrozenDict({"a": number})) for number in range(50)}) > 40
     assert hash(FrozenDict({"a": 1, "b": 2})) == hash(FrozenDict({"b": 2, "a": 1}))
+
+
+async def test_the_time_of_a_call_is_logged_in_milliseconds(caplog: pytest.LogCaptureFixture) -> None:
+    """In seconds, with three places after the point at most."""
+
+    async def answer(_: HttpRequest) -> HttpResponse:
+        await asyncio.sleep(0.0203)
+        return HttpResponse(200, (), as_json({"sessionJwt": "s.e.s"}))
+
+    caplog.set_level(logging.INFO)
+    await NativeOAuthFinisher(PROJECT, InMemoryTransport(answer)).finish(
+        provider="google", state_id="s", id_token="t"
+    )
+    (record,) = caplog.records
+    elapsed = vars(record)["descope_elapsed"]
+    assert 0.02 <= elapsed < 5
+    assert elapsed == round(elapsed, 3)
+    assert f"elapsed={elapsed} " in record.getMessage()
+
+
+def test_the_longest_time_is_the_largest_float() -> None:
+    """More is refused: it could not be added to any clock."""
+    longest = sys.float_info.max
+    transport = InMemoryTransport(lambda _: HttpResponse(200))
+    NativeOAuthFinisher(PROJECT, transport, timeout=longest)
+    with pytest.raises(InvalidRequestError):
+        NativeOAuthFinisher(PROJECT, transport, timeout=2 * int(longest))
