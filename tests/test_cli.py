@@ -290,7 +290,7 @@ async def test_the_stand_in_serves_until_it_is_told_to_stop(number: signal.Signa
     )
     assert process.stdout is not None
     ready = (await process.stdout.readline()).decode()
-    match = re.fullmatch(r"ready: (http://localhost:\d+) project P2mine\n", ready)
+    match = re.fullmatch(r"ready: (http://localhost:\d{4,}) project P2mine\n", ready)
     assert match, ready
     async with aiohttp.ClientSession() as session, session.get(f"{match[1]}/v2/keys/P2mine") as answer:
         assert answer.status == 200

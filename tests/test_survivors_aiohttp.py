@@ -262,3 +262,12 @@ def test_what_is_no_proxy_is_refused(proxy: Any) -> None:
 def test_what_is_a_proxy_is_taken(proxy: Any) -> None:
     """With a password or without; it opens nothing yet."""
     AiohttpTransport.open(proxy=proxy)
+
+
+async def test_a_session_that_was_closed_is_refused() -> None:
+    """When it is handed over, and not at the first call."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    with pytest.raises(InvalidRequestError) as caught:
+        AiohttpTransport(session)
+    assert str(caught.value) == "session must be open"
