@@ -199,6 +199,8 @@ def _freeze(value: Any, depth: int) -> Any:
         return value
     if not depth:
         raise _Misfit(attrs.NOTHING, Drift("", f"nesting of {_MAX_DEPTH} at most", "more"))
+    if not value:
+        return () if kind is list else EMPTY
     if kind is list:
         if not _IMMUTABLE.issuperset(map(type, value)):
             value = [_freeze(item, depth - 1) for item in value]
@@ -246,8 +248,9 @@ def _unfrozen(cls: type[Model]) -> Callable[..., Any]:
     The `__init__` of a frozen class has to go around the `__setattr__` that forbids setting, by one
     call for each field, which makes it four times as dear.
     """
-    unfrozen = type(cls.__name__, (cls,), {"__setattr__": object.__setattr__})
-    return attrs.define(eq=False, repr=False)(unfrozen)
+    # Both, for CPython sets an attribute without a lookup only where neither is overridden.
+    members = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return attrs.define(eq=False, repr=False)(type(cls.__name__, (cls,), members))
 
 
 def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -- its parts share the tables at its head
