@@ -195,7 +195,7 @@ async def _tell_the_story() -> int:
     ):
         print(bold("A native Google sign-in, finished over real HTTP"))
         print(dim(f"against a stand-in for Descope on {base_url}; no account, nothing leaves this machine"))
-        proof = fake.sign_in("google", email="ada@example.com", name="Ada Lovelace", user=_DEMO_USER)
+        proof = fake.sign_in("google", user=_DEMO_USER)
         arguments = proof.as_arguments()
 
         print(bold("\n1. The phone signed in. Your backend gets"))

@@ -103,9 +103,12 @@ async def stage(phase: Phase) -> AsyncIterator[tuple[Stage, "asyncio.Task[Finish
             await asyncio.gather(*staged.calls, return_exceptions=True)
 
 
-def assert_closed(call: "asyncio.Task[FinishResult]", phase: Phase) -> None:
+def assert_closed(
+    call: "asyncio.Task[FinishResult]", phase: Phase, problem: str = "the transport is closed"
+) -> None:
     error = call.exception()
     assert type(error) is TransportClosed
+    assert error.problem == problem
     assert error.phase == phase
     assert error.outcome is (Outcome.NOT_SENT if phase in {"pool", "connect"} else Outcome.UNKNOWN)
     assert not error.safe_to_retry
@@ -131,9 +134,10 @@ async def test_an_owner_may_close_his_session_under_a_call(phase: Phase) -> None
     async with stage(phase) as (staged, call):
         await staged.session.close()
         await asyncio.wait([call], timeout=2)
-        assert_closed(call, "connect" if phase == "pool" else phase)
+        assert_closed(call, "connect" if phase == "pool" else phase, "the session was closed")
         with pytest.raises(TransportClosed) as caught:
             await staged.finish()
+        assert caught.value.problem == "the session was closed"
         assert caught.value.outcome is Outcome.NOT_SENT
 
 

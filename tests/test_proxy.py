@@ -237,6 +237,7 @@ async def test_plain_http_does_not_go_through_a_proxy() -> None:
     async with serve(answering()) as origin, serve(answering()) as proxy:
         error = await failure(origin.url(), proxy.url())
     assert_no_tunnel(error, "plain http does not go through a proxy", safe_to_retry=False)
+    assert error.args[1] == "plain http does not go through a proxy, which could read it"
     assert origin.received == proxy.received == b""
 
 

@@ -166,7 +166,24 @@ async def test_a_peer_that_speaks_first_is_given_up_after_a_few_connections() ->
             await finish(transport, server.url())
         assert (unsent.value.outcome, unsent.value.safe_to_retry) == (Outcome.NOT_SENT, True)
         assert server.received == b""
-        assert len(server.connections) <= 5
+        assert len(server.connections) == 3
+
+
+async def test_connections_that_go_before_they_are_used_are_replaced_a_number_of_times() -> None:
+    """As many as may be in a pool that has gone bad, and ten more; then the caller is told."""
+    attempts = 0
+
+    class Flaky(aiohttp.TCPConnector):
+        async def connect(self, *_: Any, **__: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            raise aiohttp.ServerDisconnectedError
+
+    async with aiohttp.ClientSession(connector=Flaky()) as owner:
+        error = await failure(AiohttpTransport(owner), "http://localhost:1")
+    assert isinstance(error, ConnectError)
+    assert error.args == ("reset", "connections go bad before anything can be sent", True)
+    assert attempts == 11
 
 
 # --- what a borrowed session may be set to
@@ -316,3 +333,36 @@ async def test_what_the_owner_of_a_session_left_on_its_connections_is_not_our_an
             await settled()
         assert (await finish(AiohttpTransport(owner), url, "mine")).session_jwt == "mine"
         assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("spoiled", [2, 3])
+async def test_a_few_connections_that_their_owner_has_spoiled_are_replaced(spoiled: int) -> None:
+    """More than two are taken for a peer that spoils each new one: nothing is sent, and the caller told."""
+    gate = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        while request := await connection.request():
+            await gate.wait()
+            connection.send(session(token_in(request)))
+
+    async def his(owner: aiohttp.ClientSession, url: str) -> None:
+        async with owner.post(url, data=b'"code":"his"') as response:
+            await response.read()
+
+    async with serve(script) as server, aiohttp.ClientSession() as owner:
+        calls = [asyncio.create_task(his(owner, server.url())) for _ in range(spoiled)]
+        await server.until(lambda: len(server.connections) == spoiled)
+        gate.set()
+        await asyncio.gather(*calls)
+        for connection in server.connections:
+            connection.send(STRAY)
+        await settled()
+        transport = AiohttpTransport(owner)
+        if spoiled == 2:
+            assert (await finish(transport, server.url(), "mine")).session_jwt == "mine"
+        else:
+            error = await failure(transport, server.url())
+            assert isinstance(error, ConnectError)
+            assert error.args == ("reset", "connections go bad before anything can be sent", True)
+        assert server.received.count(CODE.encode()) == 0
+        assert len(server.connections) == 3

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 from test_cli import in_a_terminal
+from wire import free_port
 
 from descope_native import InvalidRequestError, NativeOAuthFinisher, __version__
 from descope_native.__main__ import main
@@ -115,6 +116,29 @@ def test_a_dumb_terminal_gets_no_colours() -> None:
     code, shown = in_a_terminal("demo", TERM="dumb")
     assert code == 0
     assert "\033" not in shown
+
+
+class Terminal(io.StringIO):
+    """Someone is looking."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("terminal", ["stdout", "stderr"])
+def test_an_errors_colour_is_for_where_the_error_goes(
+    run: Run, monkeypatch: pytest.MonkeyPatch, terminal: str
+) -> None:
+    """One of the two may be a terminal and the other a file."""
+    screen = Terminal()
+    monkeypatch.setattr(sys, terminal, screen)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    done = run(*OK, "--base-url", f"http://localhost:{free_port()}", stdin=b"c0de\n")
+    assert done.code == 3
+    assert "ConnectError" in screen.getvalue() + done.err
+    assert ("\033[31mConnectError\033[0m" in screen.getvalue()) is (terminal == "stderr")
+    assert "\033" not in done.err + done.out
 
 
 NUMBER: Final = "descope-native finish: argument --timeout: must be a number from 0.001 to 3600\n"
