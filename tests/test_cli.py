@@ -273,6 +273,7 @@ async def test_apples_name_comes_from_a_file(tmp_path: Path) -> None:
             run,
             *finish(url, fake, arguments, "--user-file", str(name), "--json"),
             stdin=str(proof.code or proof.id_token),
+            PYTHONWARNDEFAULTENCODING="1",  # JSON is UTF-8, whatever the locale says
         )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["user"]["givenName"] == "Ada"
@@ -295,6 +296,13 @@ async def test_the_stand_in_serves_until_it_is_told_to_stop(number: signal.Signa
     async with aiohttp.ClientSession() as session, session.get(f"{match[1]}/v2/keys/P2mine") as answer:
         assert answer.status == 200
         assert "keys" in await answer.json()
+        async with session.post(f"{match[1]}/stand-in/sign-in", json={}) as signed_in:
+            proof = await signed_in.json()
+        headers = {"Authorization": "Bearer P2mine"}
+        finish = f"{match[1]}/v1/auth/oauth/native/finish"
+        async with session.post(finish, json=proof, headers=headers) as finished:
+            assert not (await finished.json()).get("sessionJwt"), "--cookies"
+            assert set(finished.cookies) == {"DS", "DSR"}
     process.send_signal(number)
     out, err = await process.communicate()
     assert (process.returncode, out, err) == (0, b"stopped\n", b"")

@@ -238,6 +238,29 @@ async def test_a_rejection_stays_one_whatever_its_body_does(status: int, body: s
     assert server.received.count(CODE.encode()) == 2
 
 
+@pytest.mark.parametrize("body", ["cut", "reset", "huge", STALLED])
+async def test_an_answer_that_is_no_session_keeps_its_head_whatever_its_body_does(body: str) -> None:
+    """Rows 16 to 20: neither the first status beyond 2xx nor what a head says is lost with a body."""
+
+    def script(status: int, *headers: str) -> Script:
+        whole = answer(status, b"x" * (3 << 20 if body == "huge" else 50), *headers)
+        if body == "huge":
+            return saying(whole)
+        then = {"cut": {"then": Connection.finish}, "reset": {"then": Connection.reset}}.get(body, {})
+        return saying(whole[:-9], **then)
+
+    timeout = 0.3 if body == STALLED else 5.0
+    async with serve(script(300)) as server, AiohttpTransport.open() as transport:
+        error = await failure(transport, server.url(), timeout=timeout)
+    assert type(error) is UnexpectedResponse
+    assert error.status == 300
+    limited = script(429, "Retry-After: 7", "cf-ray: 8f0e1d2c3b4a5968-FRA")
+    async with serve(limited) as server, AiohttpTransport.open() as transport:
+        error = await failure(transport, server.url(), timeout=timeout)
+    assert type(error) is RateLimitedError
+    assert (error.retry_after, error.trace_id) == (7.0, "8f0e1d2c3b4a5968-FRA")
+
+
 async def test_a_result_with_odd_decoration_is_a_result_over_a_real_socket() -> None:
     """Row 15: the tokens are handed over, what was odd is listed."""
     odd = answer(200, {"sessionJwt": "a.b.c", "firstSeen": "yes"})
@@ -493,7 +516,9 @@ async def test_a_limit_of_the_callers_own_is_kept_to_the_byte() -> None:
         async with AiohttpTransport.open(max_body=len(body)) as transport:
             assert (await finish(transport, server.url())).session_jwt == "a.b.c"
         async with AiohttpTransport.open(max_body=len(body) - 1) as transport:
-            assert isinstance(await failure(transport, server.url()), UnexpectedResponse)
+            error = await failure(transport, server.url())
+    assert isinstance(error, UnexpectedResponse)
+    assert error.args[:2] == (200, "the answer's body is larger than 22 bytes")
 
 
 @pytest.mark.parametrize("framing", ["length", "chunks", "until FIN"])

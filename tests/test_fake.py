@@ -821,6 +821,13 @@ def test_a_fault_that_makes_no_sense_is_refused(nonsense: dict[str, Any]) -> Non
         Fault(**nonsense)
 
 
+def test_a_place_for_tokens_that_there_is_not_is_refused() -> None:
+    """It would be taken for the other one."""
+    nowhere: Any = "cookie"
+    with pytest.raises(ValueError, match=r"^tokens is 'body' or 'cookies'$"):
+        FakeDescope(tokens=nowhere)
+
+
 @pytest.mark.parametrize("status", [200, 599])
 async def test_a_fault_can_have_any_final_status(status: int) -> None:
     """From the first to the last (RFC 9110 §15), and nothing of its own in it."""

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import ssl
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -249,6 +250,28 @@ async def test_a_connection_that_went_before_the_first_byte_is_the_proxys_or_sta
     else:
         assert isinstance(found, ConnectError)
         assert found.args == ("proxy", "the proxy did not open a tunnel", False)
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["gone", "closing"])
+async def test_nothing_is_written_to_a_connection_that_ends_at_this_moment(gone: bool) -> None:
+    """asyncio closes a connection a moment before it tells the protocol, whose word is the old one then."""
+    request = HttpRequest(method="POST", url=URL("https://a"), headers={}, body=b"{}", timeout=1.0)
+    transport = None if gone else SimpleNamespace(is_closing=lambda: True, get_extra_info=lambda _: None)
+
+    class Protocol:
+        should_close = False
+
+    written: list[bytes] = []
+
+    async def write(chunk: bytes) -> None:
+        written.append(chunk)
+
+    writer: Any = SimpleNamespace(protocol=Protocol(), transport=transport, write=write)
+    request.progress.phase = "connect"
+    body = _Body(request, weakref.WeakSet())
+    with pytest.raises(ConnectionResetError):
+        await body.write_with_length(writer, 2)
+    assert (written, request.progress.phase) == ([], "connect")
 
 
 @pytest.mark.parametrize("proxy", [1, b"http://p", "", "p", "http://", "http://[", "socks5://p", URL("/p")])

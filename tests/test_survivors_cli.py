@@ -1,6 +1,7 @@
 """The command line to the letter, where a slightly different word or limit would pass all the other tests."""
 
 import asyncio
+import getpass
 import io
 import json
 import re
@@ -139,6 +140,22 @@ def test_an_errors_colour_is_for_where_the_error_goes(
     assert "ConnectError" in screen.getvalue() + done.err
     assert ("\033[31mConnectError\033[0m" in screen.getvalue()) is (terminal == "stderr")
     assert "\033" not in done.err + done.out
+
+
+def test_the_line_that_a_prompt_leaves_open_is_ended_where_the_prompt_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-D at the prompt: what goes to a file or a pipe has no empty line in front."""
+
+    def ctrl_d(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(getpass, "getpass", ctrl_d)
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert main(OK) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert written.err.startswith("\n")
 
 
 NUMBER: Final = "descope-native finish: argument --timeout: must be a number from 0.001 to 3600\n"

@@ -15,6 +15,7 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
     """Any tracer hears of a failure in its own context, without what aiohttp's error quotes."""
     heard: list[tuple[object, BaseException]] = []
     begun: list[object] = []
+    asked: list[tuple[str, str, str]] = []
 
     async def on_start(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
         begun.append(context)
@@ -23,6 +24,7 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
         _: aiohttp.ClientSession, context: SimpleNamespace, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
         heard.append((context, failed.exception))
+        asked.append((failed.method, failed.url.path, failed.headers["Content-Type"]))
 
     async def answer_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -43,5 +45,6 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
             await finisher.finish(provider="google", state_id="s", id_token="t")
     ((context, error),) = heard
     assert begun == [context]
+    assert asked == [("POST", "/v1/auth/oauth/native/finish", "application/json")]
     assert repr(error) == "ClientError('ClientResponseError')"
     assert (error.__context__, error.__cause__, error.__traceback__) == (None, None, None)

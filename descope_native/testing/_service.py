@@ -67,6 +67,9 @@ class FakeDescope:
         clock: tells unix seconds.
         seed: makes ids, states and codes the same each time, instead of secrets that nobody can guess.
 
+    Raises:
+        ValueError: ``tokens`` is neither of the two.
+
     Attributes:
         project_id: as given.
         calls: the requests that it got, secrets masked, in order.
@@ -88,6 +91,8 @@ class FakeDescope:
         clock: Callable[[], float] = time.time,
         seed: int | None = None,
     ) -> None:
+        if tokens not in {"body", "cookies"}:
+            raise ValueError("tokens is 'body' or 'cookies'")
         self.project_id = project_id
         self.calls: list[Call] = []
         credentials = f"{project_id}:{auth_management_key}" if auth_management_key else project_id
