@@ -387,7 +387,7 @@ async def _serve(options: argparse.Namespace) -> int:
     except OSError as error:
         print(f"descope-native fake: cannot listen there ({error.strerror})", file=sys.stderr)
         return _CANNOT_SERVE
-    print("stopped", flush=True)
+    print("stopped")
     return 0
 
 

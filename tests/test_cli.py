@@ -279,30 +279,35 @@ async def test_apples_name_comes_from_a_file(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["user"]["givenName"] == "Ada"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_stand_in_serves_until_it_is_told_to_stop(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "options", "cookies"),
+    [(signal.SIGINT, ["--cookies"], {"DS", "DSR"}), (signal.SIGTERM, [], set())],
+    ids=["SIGINT", "SIGTERM"],
+)
+async def test_the_stand_in_serves_until_it_is_told_to_stop(
+    number: signal.Signals, options: list[str], cookies: set[str]
+) -> None:
     """`fake` prints one line when it is ready, answers, and ends cleanly on SIGINT and SIGTERM."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-W", "error", "-m", "descope_native"),
-        *("fake", "--project-id", "P2mine", "--cookies"),
+        *("fake", "--project-id", "P2mine", *options),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=clean_environment(),
+        env=clean_environment() | {"PYTHONUNBUFFERED": ""},  # the line comes at once all the same
     )
     assert process.stdout is not None
-    ready = (await process.stdout.readline()).decode()
+    ready = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
     match = re.fullmatch(r"ready: (http://localhost:\d{4,}) project P2mine\n", ready)
     assert match, ready
-    async with aiohttp.ClientSession() as session, session.get(f"{match[1]}/v2/keys/P2mine") as answer:
-        assert answer.status == 200
-        assert "keys" in await answer.json()
-        async with session.post(f"{match[1]}/stand-in/sign-in", json={}) as signed_in:
-            proof = await signed_in.json()
-        headers = {"Authorization": "Bearer P2mine"}
-        finish = f"{match[1]}/v1/auth/oauth/native/finish"
-        async with session.post(finish, json=proof, headers=headers) as finished:
-            assert not (await finished.json()).get("sessionJwt"), "--cookies"
-            assert set(finished.cookies) == {"DS", "DSR"}
+    async with aiohttp.ClientSession(match[1], headers={"Authorization": "Bearer P2mine"}) as session:
+        async with session.get("/v2/keys/P2mine") as answer:
+            assert answer.status == 200
+            assert "keys" in await answer.json()
+        async with session.post("/stand-in/sign-in", json={}) as answer:
+            proof = await answer.json()
+        async with session.post("/v1/auth/oauth/native/finish", json=proof) as answer:
+            assert bool((await answer.json())["sessionJwt"]) is not bool(cookies)
+            assert set(answer.cookies) == cookies
     process.send_signal(number)
     out, err = await process.communicate()
     assert (process.returncode, out, err) == (0, b"stopped\n", b"")

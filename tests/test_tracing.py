@@ -21,8 +21,9 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
         begun.append(context)
 
     async def on_exception(
-        _: aiohttp.ClientSession, context: SimpleNamespace, failed: aiohttp.TraceRequestExceptionParams
+        session: aiohttp.ClientSession, context: SimpleNamespace, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
+        assert not session.closed
         heard.append((context, failed.exception))
         asked.append((failed.method, failed.url.path, failed.headers["Content-Type"]))
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from harness.calls import finish
+from harness.servers import Connection, serve, session
 
-from descope_native import AiohttpTransport, InvalidRequestError, NativeOAuthFinisher
-from descope_native.testing import FakeDescope
+from descope_native import AiohttpTransport, InvalidRequestError
 
 LIMITS: list[dict[str, Any]] = [
     {name: value}
@@ -45,11 +46,17 @@ async def test_only_an_open_session_can_be_borrowed() -> None:
 
 
 async def test_connections_are_looked_at_where_there_is_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows has select() only: calls are made and connections reused all the same."""
+    """Windows has select() only: clean connections are used again, and at once, spoiled ones are not."""
     monkeypatch.delattr(select, "poll")
-    fake = FakeDescope()
-    async with fake.serve() as url, AiohttpTransport.open() as transport:
-        finisher = NativeOAuthFinisher(fake.project_id, transport, base_url=url)
+
+    async def script(connection: Connection) -> None:
+        while await connection.request():
+            connection.send(session("my.own.token"))
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
         for _ in range(2):
-            assert (await finisher.finish(**fake.sign_in("google").as_arguments())).session_jwt
-    assert [call.status for call in fake.calls] == [200, 200]
+            await finish(transport, server.url(), timeout=0.9)
+        assert len(server.connections) == 1
+        server.connections[0].send(session("some.body.else"))  # in the kernel: the loop has not seen it yet
+        assert (await finish(transport, server.url(), timeout=0.9)).session_jwt == "my.own.token"
+        assert len(server.connections) == 2
