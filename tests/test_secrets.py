@@ -141,7 +141,8 @@ CARRIERS: Final = (
     "FinishRequest",
     "FinishResult",
     "Endpoint",
-    "_Body",
+    "_Head",
+    "_Outgoing",
     "_Proxy",
 )
 

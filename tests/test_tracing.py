@@ -47,5 +47,5 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
     ((context, error),) = heard
     assert begun == [context]
     assert asked == [("POST", "/v1/auth/oauth/native/finish", "application/json")]
-    assert repr(error) == "ClientError('ClientResponseError')"
+    assert repr(error) == "ClientError('UnexpectedResponse')"
     assert (error.__context__, error.__cause__, error.__traceback__) == (None, None, None)

@@ -8,16 +8,15 @@ import socket
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import aiohttp
 import attrs
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError
+from aiohttp.http import HttpProcessingError, HttpVersion, StreamWriter
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from descope_native.errors import (
@@ -26,6 +25,7 @@ from descope_native.errors import (
     ConnectReason,
     DescopeNativeError,
     InvalidRequestError,
+    Phase,
     RequestTimeout,
     TLSError,
     TransportClosed,
@@ -36,27 +36,27 @@ from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._lifecycle import Lifecycle
 
 if TYPE_CHECKING:
-    from aiohttp.http_writer import StreamWriter
+    from aiohttp.connector import Connection
 
 __all__ = ["AiohttpTransport"]
 
 _MAX_BODY: Final = 1024 * 1024
 _CONNECT_TIMEOUT: Final = 5.0
 
-_KNOWN_STALE: Final = 10
-_UNKNOWN_STALE: Final = 2
-"""How many connections are replaced in one call, beside as many as have been used before: those of the
-pool may all have gone bad at once, but a peer that spoils each new one as well must not be hammered."""
+_MOST_REPLACED: Final = 2
+"""How many connections that nobody has used before are replaced in one call. Those of the pool may all
+have gone bad at once, but a peer that spoils each new one as well must not be hammered."""
 
 
 class AiohttpTransport:
     """Carries requests over aiohttp.
 
     ``AiohttpTransport(session)`` borrows: it uses the session's connector, with its pool, TLS and DNS
-    settings, and its trace configs, and nothing else of it: no cookie jar, middlewares, default headers,
-    auth, proxies or ``raise_for_status``, since each of them could hand one user's data to another
-    or send a code twice. The session stays its owner's to close. Make it inside the event loop
-    that is going to use it.
+    settings, and nothing else of it: no cookie jar, middlewares, default headers, auth, proxies or
+    ``raise_for_status``, since each of them could hand one user's data to another or send a code
+    twice. Its trace configs hear of connections, and of each call's start, head and failure; not of
+    bodies, which hold codes and tokens. The session stays its owner's to close. Make it inside the
+    event loop that is going to use it.
 
     `AiohttpTransport.open` opens, owns and closes a session of its own.
 
@@ -92,22 +92,15 @@ class AiohttpTransport:
             raise InvalidRequestError("session must be open")
         _check_limits(connect_timeout, max_body)
         self._lifecycle = Lifecycle()
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            connector_owner=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=math.inf),
-            proxy=via.url,
-        )
-        # In place, and not as an argument: instrumentation that patches the class adds its own again.
-        self._session.trace_configs[:] = map(_Discreet, session.trace_configs)
-        weakref.finalize(self, self._session.detach)
+        self._session = session
+        self._connector = connector
+        self._proxy = via
+        self._connect_timeout = connect_timeout
+        self._connect_limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=math.inf)
+        self._max_body = max_body
+        self._destination: aiohttp.ClientRequest | None = None
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
-        self._has_proxy = via.url is not None
-        self._connect_timeout = connect_timeout
-        self._max_body = max_body
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
 
     @classmethod
@@ -178,147 +171,229 @@ class AiohttpTransport:
         Closing twice is the same as once. A borrowed session stays open.
         """
         await self._lifecycle.close()
-        self._session.detach()
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
-        if self._has_proxy and request.url.scheme != "https":
+        if self._proxy.url is not None and request.url.scheme != "https":
             problem = "plain http does not go through a proxy, which could read it"
             raise ConnectError("proxy", problem, safe_to_retry=False)
         async with self._slots:
-            known, unknown = len(self._used) + _KNOWN_STALE, _UNKNOWN_STALE
-            while True:
-                request.progress.phase = "connect"
-                body = _Body(request, self._used)
-                answer = await self._post(request, body)
-                if isinstance(answer, HttpResponse):
-                    if body.protocol is not None:
-                        self._used.add(body.protocol)
-                    return answer
-                if not isinstance(answer, _Stale):
-                    break
-                # Nothing was sent and this connection is gone from the pool, so another one is taken.
-                if body.protocol is None or body.protocol in self._used:
-                    known -= 1
-                else:
-                    unknown -= 1
-                if known < 0 or unknown < 0:
-                    answer = ConnectError("reset", "connections go bad before anything can be sent")
-                    break
+            request.progress.phase = "connect"
+            answer = await self._call(request)
+        if isinstance(answer, HttpResponse):
+            return answer
         raise answer
 
-    async def _post(
-        self, request: HttpRequest, body: "_Body"
-    ) -> "HttpResponse | DescopeNativeError | _Stale":
+    async def _call(self, request: HttpRequest) -> HttpResponse | DescopeNativeError:
         # Failures are handed over by return value: an exception of aiohttp's quotes requests, and so
         # would each traceback and context that it is part of.
+        if closed := self._if_closed(request.progress.phase):
+            return closed
         cancellations = _cancellations()
+        answer: HttpResponse | DescopeNativeError
         try:
-            return await self._read(
-                await self._session.post(
-                    request.url, data=body, headers=request.headers, allow_redirects=False
-                ),
-                request.progress,
-                body,
-            )
+            destination = self._destination_of(request.url)
+        except aiohttp.InvalidURL:
+            return ConnectError("other", "the host is not an address", safe_to_retry=False)
+        outgoing = _Outgoing(request, destination, self._session)
+        try:
+            connection = await self._connect(destination, outgoing)
+            if isinstance(connection, ConnectError):
+                answer = connection
+            else:
+                answer = await self._converse(connection, outgoing, request.progress)
         except asyncio.CancelledError:
-            # A session that its owner closes cancels the futures that its callers queue on: nobody
+            # A connector that its owner closes cancels the futures that its callers queue on: nobody
             # cancelled this task, and its caller must not take it for that.
-            if not self._session.closed or _cancellations() > cancellations:
+            closed = self._if_closed(request.progress.phase)
+            if closed is None or _cancellations() > cancellations:
+                await outgoing.tell_failure("CancelledError")
                 raise
-            return TransportClosed(request.progress.phase, "the session was closed")
+            answer = closed
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
-            if self._session.closed:
-                return TransportClosed(request.progress.phase, "the session was closed")
-            if request.progress.phase == "connect":
-                return self._unsent(error, body)
-            return _sent(error, request.progress)
-        finally:
-            body.drop_unsent()
+            answer = self._if_closed(request.progress.phase) or self._failure(error, request.progress.phase)
+        if isinstance(answer, DescopeNativeError):
+            await outgoing.tell_failure(type(answer).__name__)
+        return answer
 
-    async def _read(
-        self, response: aiohttp.ClientResponse, progress: Progress, body: "_Body"
-    ) -> "HttpResponse | DescopeNativeError | _Stale":
-        chunks: list[bytes] = []
+    def _destination_of(self, url: URL) -> aiohttp.ClientRequest:
+        """What a connector wants to know of a request, and the headers that say where it goes."""
+        if self._destination is None or self._destination.url != url:  # as a rule there is one only
+            self._destination = aiohttp.ClientRequest(
+                "POST",
+                url,
+                headers={"Connection": "close"} if self._connector.force_close else None,
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                proxy=self._proxy.url,
+                loop=asyncio.get_running_loop(),
+            )
+        return self._destination
+
+    async def _connect(
+        self, destination: aiohttp.ClientRequest, outgoing: "_Outgoing"
+    ) -> "Connection | ConnectError":
+        """A connection on which nobody has said anything yet."""
+        await outgoing.tell_start()
+        replaced = 0
+        while replaced <= _MOST_REPLACED:
+            connection = await self._connector.connect(destination, outgoing.traces, self._connect_limits)
+            protocol = cast("ResponseHandler", connection.protocol)
+            clean = False
+            try:
+                clean = await self._is_clean(protocol)
+            finally:
+                if not clean:
+                    connection.close()
+            if clean:
+                return connection
+            replaced += protocol not in self._used
+        return ConnectError("reset", "connections go bad before anything can be sent")
+
+    async def _is_clean(self, protocol: ResponseHandler) -> bool:
+        """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
+        transport = protocol.transport
+        if transport is not None and protocol not in self._used and _has_unread(transport):
+            # New to us, but another user of a borrowed session may have left something there. It may
+            # as well be of TLS, so the event loop is let read it before it is judged.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            transport = protocol.transport
+        return (
+            transport is not None
+            and not transport.is_closing()
+            and not protocol.should_close
+            and not (protocol in self._used and _has_unread(transport))
+        )
+
+    async def _converse(
+        self, connection: "Connection", outgoing: "_Outgoing", progress: Progress
+    ) -> HttpResponse | DescopeNativeError:
+        """Send over a clean connection, before anybody else has a turn, and read what comes back."""
+        protocol = cast("ResponseHandler", connection.protocol)
+        transport = cast("asyncio.Transport", connection.transport)
+        is_over = False
         try:
-            if progress.phase == "connect":
-                response.close()  # even one that was read to its end
-                return _Stale()  # an answer to nothing that we asked: it is somebody else's
+            protocol.set_response_params(auto_decompress=False, read_until_eof=True)
+            writer = StreamWriter(protocol, asyncio.get_running_loop())
+            # The head is kept back until the body comes: from then on bytes leave, and not before.
+            await writer.write_headers(outgoing.start_line, outgoing.headers)
+            progress.phase = "send"
+            # Not drained, since an answer may come while the rest of the body is still being taken.
+            await writer.write(outgoing.request.body, drain=False)
+            _look_whether_sent(transport, progress)
+            head, content = await _read_head(protocol)
+            await outgoing.tell_answer(head)
             progress.phase = "read"
-            if not 200 <= response.status < 300:
-                progress.answer = HttpResponse(response.status, tuple(response.headers.items()))
-            left = self._max_body
-            whole = response.content.is_eof()  # as a rule: a small body comes with its head
-            with nullcontext() if whole else _told_of_the_end(response.content, body.protocol):
-                while not response.content.at_eof():
-                    chunks.append(await response.content.readany())
+            answer = await self._read_body(protocol, head, content, progress)
+            is_over = content.is_eof() and not transport.get_write_buffer_size()
+            return answer
+        finally:
+            if is_over:
+                self._used.add(protocol)
+                connection.release()
+            else:
+                _look_whether_sent(transport, progress)
+                connection.close()
+                transport.abort()  # what is still to be sent would be, whenever the peer comes to read it
+
+    async def _read_body(
+        self, protocol: ResponseHandler, head: "_Head", content: aiohttp.StreamReader, progress: Progress
+    ) -> HttpResponse | DescopeNativeError:
+        headers = tuple(head.headers.items())
+        if not 200 <= head.status < 300:
+            progress.answer = HttpResponse(head.status, headers)
+        chunks: list[bytes] = []
+        left = self._max_body
+        try:
+            whole = content.is_eof()  # as a rule: a small body comes with its head
+            with nullcontext() if whole else _told_of_the_end(content, protocol):
+                while not content.at_eof():
+                    chunks.append(await content.readany())
                     left -= len(chunks[-1])
                     if left < 0:
                         problem = f"the answer's body is larger than {self._max_body} bytes"
-                        return progress.answer or UnexpectedResponse(response.status, problem)
-            return HttpResponse(response.status, tuple(response.headers.items()), b"".join(chunks))
+                        return progress.answer or UnexpectedResponse(head.status, problem)
+            return HttpResponse(head.status, headers, b"".join(chunks))
         except (aiohttp.ClientError, OSError, RuntimeError):  # aiohttp raises the last for a lost connection
-            return progress.answer or self._cut(response.status, body)
+            return progress.answer or self._if_closed("read") or _cut(head.status, protocol)
         finally:
-            if not response.closed:  # it is where its body was read to the end
-                response.close()
-            del response, chunks  # they hold tokens, and this frame may be in a traceback
+            del headers, chunks  # they hold tokens, and this frame may be in a traceback
 
-    def _cut(self, status: int, body: "_Body") -> DescopeNativeError:
-        """Why the body of a 2xx did not come whole."""
-        if self._session.closed:
-            return TransportClosed("read", "the session was closed")
-        # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
-        if body.protocol is not None and isinstance(body.protocol.exception(), HttpProcessingError):
-            return UnexpectedResponse(status, "the answer's body is not HTTP")
-        return ConnectionLost("read", "the connection was lost within the answer")
+    def _if_closed(self, phase: Phase) -> TransportClosed | None:
+        """What is wrong where the owner of a borrowed session has closed it."""
+        return TransportClosed(phase, "the session was closed") if self._connector.closed else None
 
-    def _unsent(self, error: Exception, body: "_Body") -> "DescopeNativeError | _Stale":
-        """Why nothing was sent."""
-        if failure := _connect_failure(error, self._connect_timeout):
-            return failure
-        if self._has_proxy and body.protocol is None:
-            return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
-        return _Stale()
+    def _failure(self, error: Exception, phase: Phase) -> DescopeNativeError:
+        """What it means that this was raised."""
+        if phase == "connect":
+            return _connect_failure(error, self._connect_timeout, has_proxy=self._proxy.url is not None)
+        return _sent(error, phase)
 
 
-_SIGNALS: Final = [name for name in dir(aiohttp.TraceConfig) if name.startswith("on_")]
+def _cut(status: int, protocol: ResponseHandler) -> DescopeNativeError:
+    """Why the body of a 2xx did not come whole."""
+    # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
+    if isinstance(protocol.exception(), HttpProcessingError):
+        return UnexpectedResponse(status, "the answer's body is not HTTP")
+    return ConnectionLost("read", "the connection was lost within the answer")
 
 
-class _Discreet(aiohttp.TraceConfig):
-    """A trace config that gets the names of aiohttp's errors and not their texts.
+@attrs.frozen
+class _Head:
+    """The head of an answer. Tracers get it where aiohttp has a ``ClientResponse``, whose names it uses."""
 
-    Those quote what came, tokens included, and a proxy's password; and tracers record them.
+    status: int
+    reason: str
+    version: HttpVersion
+    headers: Mapping[str, str] = attrs.field(repr=False)
+
+
+async def _read_head(protocol: ResponseHandler) -> tuple[_Head, aiohttp.StreamReader]:
+    while True:
+        message, content = await protocol.read()
+        if message.code >= 200 or message.code == 101:
+            return _Head(message.code, message.reason, message.version, message.headers), content
+        del message, content  # it announces an answer, which is waited for with nothing in this frame
+
+
+class _Outgoing:
+    """A request as it goes out, and the session's tracers, who may add headers to it.
+
+    They are told what aiohttp's own client tells them, but of bodies, which hold codes and tokens, nothing,
+    and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's password.
     """
 
-    def __init__(self, config: aiohttp.TraceConfig) -> None:
-        super().__init__()
-        self._config = config
-        for name in _SIGNALS:
-            getattr(self, name).extend(getattr(config, name))
-        self.on_request_exception[:] = map(_without_text, config.on_request_exception)
-        self.freeze()
-
-    def trace_config_ctx(self, trace_request_ctx: Any = None) -> SimpleNamespace:
-        return self._config.trace_config_ctx(trace_request_ctx)
-
-
-_OnException = Callable[
-    [aiohttp.ClientSession, SimpleNamespace, aiohttp.TraceRequestExceptionParams], Awaitable[object]
-]
-
-
-def _without_text(receive: _OnException) -> _OnException:
-    async def receive_without_text(
-        session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceRequestExceptionParams
+    def __init__(
+        self, request: HttpRequest, destination: aiohttp.ClientRequest, session: aiohttp.ClientSession
     ) -> None:
-        name_only = aiohttp.ClientError(type(params.exception).__name__)
-        await receive(
-            session,
-            context,
-            aiohttp.TraceRequestExceptionParams(params.method, params.url, params.headers, name_only),
-        )
+        self.request = request
+        self.start_line = f"{request.method} {request.url.raw_path_qs} HTTP/1.1"
+        self.headers = destination.headers.copy()
+        self.headers.update(request.headers)
+        self.headers["Content-Length"] = str(len(request.body))
+        self.traces = [Trace(session, config, config.trace_config_ctx()) for config in session.trace_configs]
+        self._is_open = False
 
-    return receive_without_text
+    async def tell_start(self) -> None:
+        self._is_open = True
+        for trace in self.traces:
+            await trace.send_request_start(self.request.method, self.request.url, self.headers)
+
+    async def tell_answer(self, head: _Head) -> None:
+        self._is_open = False
+        for trace in self.traces:
+            response = cast("aiohttp.ClientResponse", head)
+            await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
+
+    async def tell_failure(self, name: str) -> None:
+        if self._is_open:
+            for trace in self.traces:
+                error = aiohttp.ClientError(name)
+                await trace.send_request_exception(self.request.method, self.request.url, self.headers, error)
+
+
+def _look_whether_sent(transport: asyncio.Transport, progress: Progress) -> None:
+    if progress.phase == "send" and not transport.is_closing() and not transport.get_write_buffer_size():
+        progress.phase = "wait"
 
 
 @attrs.frozen
@@ -326,55 +401,6 @@ class _Proxy:
     """A proxy's URL, whose password no repr shows."""
 
     url: URL | None = attrs.field(default=None, repr=False)
-
-
-class _Stale:
-    """A connection went bad before the first byte was handed to it."""
-
-
-class _Body(aiohttp.BytesPayload):
-    """The request's body, which proves whether the request was sent.
-
-    aiohttp keeps the head back until the first write of the body, so what has not passed through here
-    has not left, whatever the exception is called. It is also the last moment to look at a pooled connection:
-    an answer that waits there now is somebody else's.
-    """
-
-    def __init__(self, request: HttpRequest, used: weakref.WeakSet[ResponseHandler]) -> None:
-        super().__init__(request.body)
-        self._progress = request.progress
-        self._used = used
-        self.protocol: ResponseHandler | None = None
-        self._transport: asyncio.Transport | None = None
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        stream = cast("StreamWriter", writer)
-        protocol = self.protocol = cast("ResponseHandler", stream.protocol)
-        transport = self._transport = stream.transport
-        if transport is not None and protocol not in self._used and _has_unread(transport):
-            # New to us, but another user of a borrowed session may have left something there. It may
-            # as well be of TLS, so the event loop is let read it before it is judged.
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        if (
-            transport is None
-            or transport.is_closing()
-            or protocol.should_close
-            or (protocol in self._used and _has_unread(transport))
-        ):
-            raise ConnectionResetError
-        self._progress.phase = "send"
-        await super().write_with_length(writer, content_length)
-        # An answer may come early, while the rest of the body is still being taken.
-        self._progress.phase = "wait" if self._progress.phase == "send" else self._progress.phase
-
-    def drop_unsent(self) -> None:
-        """Forget what waits in the buffer of a connection that aiohttp has closed.
-
-        It would be sent whenever the peer comes to read it, and the socket stay open until then.
-        """
-        if self._transport is not None and self.protocol is not None and self.protocol.transport is None:
-            self._transport.abort()
 
 
 @contextmanager
@@ -441,13 +467,13 @@ def _checked_proxy(proxy: "str | URL | _Proxy | None") -> _Proxy:
     raise InvalidRequestError("proxy must be an absolute http or https URL")
 
 
-def _sent(error: Exception, progress: Progress) -> DescopeNativeError:
-    """What it means that this came back, once the request may have left."""
-    if isinstance(error, aiohttp.ClientResponseError):
+def _sent(error: Exception, phase: Phase) -> DescopeNativeError:
+    """What it means that this was raised, once the request may have left."""
+    if isinstance(error, HttpProcessingError):
         return UnexpectedResponse(0, "the answer is not HTTP")
     if isinstance(error, aiohttp.ClientError | OSError):
-        return ConnectionLost(progress.phase, "the connection was lost before an answer came")
-    return TransportError(progress.phase, f"the transport failed ({type(error).__name__})")
+        return ConnectionLost(phase, "the connection was lost before an answer came")
+    return TransportError(phase, f"the transport failed ({type(error).__name__})")
 
 
 _CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
@@ -464,9 +490,9 @@ _CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
 
 
 def _connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per kind of failure
-    error: Exception, connect_timeout: float
-) -> DescopeNativeError | None:
-    """Why nobody was reached, the most specific kind first; None if somebody was, and was lost."""
+    error: Exception, connect_timeout: float, *, has_proxy: bool
+) -> DescopeNativeError:
+    """Why nobody was reached, the most specific kind first."""
     match error:
         case aiohttp.ClientHttpProxyError():
             problem = f"the proxy answered {error.status} to CONNECT"
@@ -484,17 +510,17 @@ def _connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per k
             if isinstance(cause, tls.SSLEOFError | tls.SSLZeroReturnError):
                 return ConnectError("reset", "the connection was reset in the TLS handshake")
             return TLSError(f"the TLS handshake failed ({_tls_reason(cause)})")
-        case aiohttp.ServerTimeoutError():
-            return RequestTimeout("connect", connect_timeout)
         case aiohttp.ClientConnectorError():
             # asyncio gives no number to an end of file in the TLS handshake
             lost: ConnectReason = "reset" if isinstance(error.os_error, ConnectionError) else "other"
             reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
             return ConnectError(reason, f"nobody could be reached ({reason})")
-        case aiohttp.InvalidURL():
-            return ConnectError("other", "the host is not an address", safe_to_retry=False)
+        case TimeoutError():
+            return RequestTimeout("connect", connect_timeout)
+        case aiohttp.ClientError() | OSError() if has_proxy:
+            return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
         case aiohttp.ClientError() | OSError():
-            return None
+            return ConnectError("reset", "the connection went before anything could be sent")
         case RuntimeError() | AssertionError():  # what an empty answer of the resolver ends in
             return ConnectError("dns", "the host name resolved to nothing")
         case _:
