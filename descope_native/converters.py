@@ -12,7 +12,6 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from itertools import takewhile
 from operator import eq
 from types import GenericAlias, NoneType
 from typing import Any, Final, TypeVar, cast
@@ -57,7 +56,8 @@ _WIRE_NAMES: Final = {
 }
 
 _MAX_TOKEN: Final = 16 * 1024
-_COOKIE_OCTETS: Final = bytes(octet for octet in range(0x21, 0x7F) if octet not in b'",;\\')
+_NO_COOKIE_OCTETS: Final = bytes(not 0x21 <= octet < 0x7F or octet in b'",;\\' for octet in range(256))
+"""For ``bytes.translate``, which makes 1 of what is none, and 0 of the others."""
 
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
@@ -91,7 +91,7 @@ def is_token(value: str) -> bool:
     return (
         0 < len(value) <= _MAX_TOKEN
         and value.isascii()
-        and not value.encode().translate(None, delete=_COOKIE_OCTETS)
+        and 1 not in value.encode().translate(_NO_COOKIE_OCTETS)
     )
 
 
@@ -120,8 +120,6 @@ def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str 
 
 # How each type is let in. A hook is given what json.loads made of the value.
 
-_STRING: Final = frozenset({str})
-_STRING_OR_NULL: Final = frozenset({str, NoneType})
 _BOOLEAN: Final = frozenset({bool})
 _IMMUTABLE: Final = frozenset({str, int, bool, NoneType})  # a float may be infinite
 
@@ -161,9 +159,9 @@ def _structure_integer(value: Any, _: Any) -> int:
 def _structure_strings(value: Any, _: Any) -> tuple[str, ...]:
     if type(value) is not list:
         raise _misfit("array", value)
-    if not _STRING.issuperset(map(type, value)):
-        index = next(index for index, item in enumerate(value) if type(item) is not str)
-        raise _misfit("string", value[index], path=f"[{index}]")
+    for index, item in enumerate(value):
+        if type(item) is not str:
+            raise _misfit("string", item, path=f"[{index}]")
     return tuple(value)
 
 
@@ -235,11 +233,7 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
     ObjectOrFalse: _structure_object_or_false,
 }
 
-# What needs no hook, and so no call, where it is of the right type.
-_LET_IN_AS_THEY_ARE: Final[Mapping[Any, type]] = {bool | None: bool, int | None: int}
-
-_TOKENS: Final = frozenset({Token, _OPTIONAL_TOKEN})
-_TEXTS: Final = _TOKENS | {str | None}
+_TEXTS: Final = frozenset({Token, _OPTIONAL_TOKEN, str | None})
 
 
 def _unfrozen(cls: type[Model]) -> Callable[..., Any]:
@@ -253,57 +247,85 @@ def _unfrozen(cls: type[Model]) -> Callable[..., Any]:
     return attrs.define(eq=False, repr=False)(type(cls.__name__, (cls,), members))
 
 
-def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -- its parts share the tables at its head
-    """A hook that checks all texts and all flags of a class in one sweep each, and looks closer only
-    where it must.
+# A class's hook is put together as source, a few lines for each field by its type, and compiled: an answer
+# has seventy fields, and one call for each would be most of what it costs. Where anything is not as it
+# should be the hooks of the fields have another look, so these lines only have to notice.
 
-    cattrs' own generated hook calls one function per field, or, left without them, coerces. An
-    answer has seventy fields, so this is where its cost is decided.
-    """
+_HEAD: Final = """
+def structure(obj, _):
+    if type(obj) is not dict:
+        raise misfit("object", obj)
+    get = obj.get
+    try:
+"""
+_LINES: Final[Mapping[Any, str]] = {
+    Token: """
+        {name} = get({key!r})
+        if type({name}) is not str or not is_token({name}):
+            return structure_carefully(obj)
+""",
+    _OPTIONAL_TOKEN: """
+        {name} = get({key!r})
+        if {name} is not None and {name} != "" and (type({name}) is not str or not is_token({name})):
+            return structure_carefully(obj)
+""",
+    str | None: """
+        {name} = get({key!r})
+        if type({name}) is not str and {name} is not None:
+            return structure_carefully(obj)
+""",
+    bool: """
+        {name} = get({key!r}, False)
+        if {name} is not True and {name} is not False:
+            return structure_carefully(obj)
+""",
+    tuple[str, ...]: """
+        {name} = get({key!r}, absent)
+        if {name} is absent:
+            {name} = ()
+        elif type({name}) is list:
+            join({name})  # a TypeError where one is no string
+            {name} = tuple({name})
+        else:
+            return structure_carefully(obj)
+""",
+}
+_OTHER_LINES: Final = """
+        {name} = get({key!r}, absent)
+        if {name} is absent:
+            {name} = default_{name}
+        elif type({name}) is not {let_in}:
+            {name} = structure_{name}({name}, None)
+"""
+_LET_IN: Final[Mapping[Any, str]] = {bool | None: "bool", int | None: "int"}
+"""What needs no hook where it is of this type."""
+_TAIL: Final = """
+        extra = no_extra if is_known(obj) else structure_extra(obj)
+    except (Misfit, TypeError):
+        return structure_carefully(obj)
+    instance = unfrozen({arguments}, extra)
+    instance.__class__ = cls
+    return instance
+"""
+
+
+def _source(fields: Mapping[str, "attrs.Attribute[Any]"]) -> str:
+    lines = [_HEAD]
+    arguments: list[str] = []
+    for key, field in fields.items():
+        template = _LINES.get(field.type, _OTHER_LINES)
+        lines.append(template.format(name=field.name, key=key, let_in=_LET_IN.get(field.type)))
+        arguments.append(f"{field.name} or None" if field.type in _TEXTS else field.name)
+    lines.append(_TAIL.format(arguments=", ".join(arguments)))
+    return "".join(lines)
+
+
+def _class_hook(cls: type[Model], converter: Converter) -> Hook:
+    """A hook that is made for one class, as cattrs makes its own: those coerce, or call for each field."""
     fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
     required = {key: None for key, field in fields.items() if field.default is attrs.NOTHING}
     defaults: dict[str, Any] = {key: field.default for key, field in fields.items()} | required
     hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
-    types = [field.type for field in fields.values()]
-    texts = len(list(takewhile(_TEXTS.__contains__, types)))
-    flags = texts + len(list(takewhile(partial(eq, bool), types[texts:])))
-    others = [
-        (index, key, _LET_IN_AS_THEY_ARE.get(field.type), hooks[key])
-        for index, (key, field) in enumerate(fields.items())
-        if index >= flags
-    ]
-    tokens = [(index, wanted == Token) for index, wanted in enumerate(types) if wanted in _TOKENS]
-    unfrozen = _unfrozen(cls)
-
-    def structure(obj: Any, _: Any) -> Model:
-        if type(obj) is not dict:
-            raise _misfit("object", obj)
-        values = [*{**defaults, **obj}.values()]  # in the order of the fields; what nobody knows is last
-        strings = values[:texts]
-        if not _STRING_OR_NULL.issuperset(map(type, strings)) or (
-            texts < flags and not _BOOLEAN.issuperset(map(type, values[texts:flags]))
-        ):
-            return structure_carefully(obj)
-        extra = EMPTY
-        try:
-            for index, key, kind, hook in others:
-                if key in obj and type(values[index]) is not kind:
-                    values[index] = hook(values[index], None)
-            if len(values) > len(defaults):
-                del values[len(defaults) :]
-                extra = _structure_object({key: obj[key] for key in obj if key not in defaults}, None)
-        except _Misfit:
-            return structure_carefully(obj)
-        if "" in strings:
-            values[:texts] = [text or None for text in strings]
-        for index, is_required in tokens:
-            token = values[index]
-            if not is_token(token) if token else is_required:
-                return structure_carefully(obj)
-        values.append(extra)
-        instance: Model = unfrozen(*values)
-        instance.__class__ = cls
-        return instance
 
     def structure_carefully(obj: dict[str, Any]) -> Model:
         values = dict(defaults)
@@ -326,6 +348,27 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:  # noqa: C901 -
             raise _Misfit(instance, *drift)
         return instance
 
+    def structure_extra(obj: dict[str, Any]) -> FrozenDict[Json]:
+        return _structure_object({key: value for key, value in obj.items() if key not in fields}, None)
+
+    names: dict[str, Any] = {
+        "absent": object(),
+        "cls": cls,
+        "is_known": frozenset(fields).issuperset,
+        "is_token": is_token,
+        "join": "".join,
+        "Misfit": _Misfit,
+        "misfit": _misfit,
+        "no_extra": EMPTY,
+        "structure_carefully": structure_carefully,
+        "structure_extra": structure_extra,
+        "unfrozen": _unfrozen(cls),
+    }
+    names |= {f"default_{field.name}": defaults[key] for key, field in fields.items()}
+    names |= {f"structure_{field.name}": hooks[key] for key, field in fields.items()}
+    code = compile(_source(fields), f"<descope_native structure {cls.__name__}>", "exec")
+    exec(code, names)  # noqa: S102 -- of nobody's words but our own
+    structure: Hook = names["structure"]
     return structure
 
 

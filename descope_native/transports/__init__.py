@@ -15,6 +15,8 @@ __all__ = ["HttpRequest", "HttpResponse", "Progress", "Transport"]
 
 def as_pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Name and value of each header, from pairs or a mapping."""
+    if isinstance(headers, tuple):
+        return cast("tuple[tuple[str, str], ...]", headers)
     if isinstance(headers, Mapping):
         return tuple(cast("Mapping[str, str]", headers).items())
     return tuple(headers)
@@ -42,7 +44,7 @@ class HttpResponse:
     def header_values(self, name: str) -> list[str]:
         """All values under this name, in any case, in the order they came."""
         wanted = name.lower()
-        return [value for key, value in self.headers if key.lower() == wanted]
+        return [value for key, value in self.headers if len(key) == len(wanted) and key.lower() == wanted]
 
 
 @attrs.define(eq=False)

@@ -4,9 +4,18 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import Final
 
 from descope_native.errors import Phase, RequestTimeout, TransportClosed, TransportError
 from descope_native.transports import HttpRequest, HttpResponse
+
+_forks: Final[list[None]] = []
+"""One for each fork between the start of the program and this process. Asking the system for the
+process's id instead would cost every call as much as all the rest of its lifecycle."""
+
+with suppress(AttributeError):  # Windows does not fork
+    os.register_at_fork(after_in_child=partial(_forks.append, None))
 
 Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
@@ -24,7 +33,7 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         with suppress(RuntimeError):
             self._loop = asyncio.get_running_loop()
-        self._pid = os.getpid()
+        self._forks = len(_forks)
         self._in_flight: set[asyncio.Timeout] = set()
         self._drained = asyncio.Event()
         self._drained.set()
@@ -63,7 +72,7 @@ class Lifecycle:
         """Refuse new calls, end those in flight, and return when the last one is out."""
         self.closed = True
         running = asyncio.get_running_loop()
-        if self._pid != os.getpid() or self._loop is not running:
+        if self._forks != len(_forks) or self._loop is not running:
             return  # the calls of another loop or process are not ours to end
         for clock in self._in_flight:
             if not clock.expired():
@@ -73,7 +82,7 @@ class Lifecycle:
     def _refuse_strangers(self) -> None:
         if self.closed:
             raise _closed_in("pool")
-        if self._pid != os.getpid():
+        if self._forks != len(_forks):
             raise TransportClosed("pool", "the transport was opened before a fork; open one per process")
         running = asyncio.get_running_loop()
         self._loop = self._loop or running

@@ -9,7 +9,7 @@ import ssl as tls
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import aiohttp
@@ -304,8 +304,9 @@ class AiohttpTransport:
         chunks: list[bytes] = []
         left = self._max_body
         try:
-            whole = content.is_eof()  # as a rule: a small body comes with its head
-            with nullcontext() if whole else _told_of_the_end(content, protocol):
+            if content.is_eof() and content.total_bytes <= left:  # as a rule: it comes with its head
+                return HttpResponse(head.status, headers, content.read_nowait())
+            with _told_of_the_end(content, protocol):
                 while not content.at_eof():
                     chunks.append(await content.readany())
                     left -= len(chunks[-1])
