@@ -27,6 +27,7 @@ from descope_native import (
     TransportError,
     UnexpectedResponse,
 )
+from descope_native.transports import _lifecycle
 
 OK = HttpResponse(200, (), session().body)
 
@@ -374,11 +375,11 @@ def test_a_fork_is_refused() -> None:
     asyncio.run(main())
 
 
-async def test_a_fork_is_known_by_the_process_id(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fork_is_known_by_a_note_that_the_child_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same within this process, for whoever counts covered lines."""
     transport = InMemoryTransport(answer)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+        patch.setattr(_lifecycle, "_forks", [None])
         with pytest.raises(TransportClosed, match="fork"):
             await transport.send(request())
     assert await transport.send(request()) is OK

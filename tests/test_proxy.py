@@ -5,6 +5,7 @@ import base64
 import importlib.util
 import subprocess
 import sys
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -173,6 +174,31 @@ async def test_a_proxy_that_wants_a_password_gets_it_and_nobody_else_does(guarde
     assert_nothing_but_a_tunnel(proxy.received, origin)
     for secret in (b"Proxy-Authorization", in_base64, PASSWORD.encode(), USER.encode()):
         assert secret not in origin.received
+
+
+@needs_proxy
+async def test_a_call_cancelled_within_a_tunnel_shows_no_password(guarded_proxy: int) -> None:
+    """A connection knows its proxy's URL, so none is among the locals of our frames."""
+    proxy = f"http://{USER}:{PASSWORD}@localhost:{guarded_proxy}"
+    async with (
+        serve(Peer.hang, GOOD.server_context()) as origin,
+        finisher(origin.url("https"), proxy) as finishing,
+    ):
+        call = asyncio.create_task(finishing.finish(**APPLE))
+        while CODE.encode() not in origin.received:  # cancelling earlier shows less
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await call
+    ours = [
+        frame
+        for frame, _ in traceback.walk_tb(cancelled.value.__traceback__)
+        if "descope_native" in frame.f_code.co_filename and "tests" not in frame.f_code.co_filename
+    ]
+    assert "_converse" in {frame.f_code.co_name for frame in ours}
+    for frame in ours:
+        for secret in (PASSWORD, KEY, CODE):
+            assert secret not in repr(frame.f_locals)
 
 
 @needs_proxy

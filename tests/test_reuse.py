@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from certs import Authority
 from harness.calls import CODE, PROJECT, failure, finish
-from harness.servers import Connection, Server, answer, serve, session
+from harness.servers import Connection, Server, answer, answering, serve, session
 from yarl import URL
 
 from descope_native import ConnectError, Outcome, UnexpectedResponse
@@ -191,6 +191,32 @@ async def test_new_connections_that_go_before_they_are_used_are_replaced_twice()
         assert len(made) == 3
         assert all(connection.protocol is None for connection in made)  # given back, each of them
         assert server.received == b""
+
+
+async def test_what_follows_a_101_is_not_the_next_callers_answer() -> None:
+    """A switch of protocols that nobody asked for, and the answer after it: not ours, and nobody else's."""
+
+    async def script(connection: Connection) -> None:
+        while request := await connection.request():
+            if token_in(request) == "first":
+                connection.send(b"HTTP/1.1 101 Whatever\r\n\r\n")
+                await asyncio.sleep(0.02)
+            connection.send(session(token_in(request)))
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        error = await failure(transport, server.url(), "first")
+        assert isinstance(error, UnexpectedResponse)
+        assert error.status == 101
+        assert (await finish(transport, server.url(), "second")).session_jwt == "second"
+
+
+async def test_a_status_below_100_is_an_answer() -> None:
+    """It announces nothing, so nothing more is waited for."""
+    script = answering(b"HTTP/1.1 099 Whatever\r\nContent-Length: 0\r\n\r\n")
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        error = await failure(transport, server.url())
+    assert isinstance(error, UnexpectedResponse)
+    assert error.status == 99
 
 
 # --- what a borrowed session may be set to

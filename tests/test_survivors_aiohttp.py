@@ -2,13 +2,17 @@
 
 import asyncio
 import errno
+import os
 import ssl
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
 from multidict import CIMultiDict, CIMultiDictProxy
 from support import GOOGLE, PROJECT, raw_server, read_request
@@ -113,6 +117,10 @@ CONNECT: list[tuple[Exception, DescopeNativeError]] = [
     (aiohttp.ClientConnectorError(KEY, ConnectionError("canary")), unreached("reset")),
     (aiohttp.ClientConnectorError(KEY, OSError("canary")), unreached("other")),
     (TimeoutError("canary"), RequestTimeout("connect", 5.0)),
+    (
+        aiohttp.InvalidURL("canary"),
+        ConnectError("other", "the URL is no web address", safe_to_retry=False),
+    ),
     (aiohttp.ServerDisconnectedError("canary"), GONE),
     (aiohttp.ClientOSError(errno.ECONNRESET, "canary"), GONE),
     (ConnectionResetError("canary"), GONE),
@@ -242,22 +250,62 @@ async def test_who_cancels_is_not_told_that_a_session_was_closed(close: bool) ->
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "closing"])
 async def test_a_connection_that_ends_at_this_moment_is_not_written_to(gone: bool) -> None:
     """asyncio closes a connection a moment before it tells the protocol, whose word is the old one then."""
-    protocol: Any = mock.Mock(should_close=False)
-    protocol.transport.is_closing.return_value = True
-    protocol.transport.get_extra_info.return_value = None
-    if gone:
-        protocol.transport = None
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.transport = None if gone else mock.Mock(**{"is_closing.return_value": True})
     async with AiohttpTransport.open() as transport:
+        assert not protocol.should_close
         assert not await transport._is_clean(protocol)
 
 
-async def test_a_url_without_a_host_is_nobodys_address() -> None:
+@pytest.mark.parametrize("url", ["/path", "ftp://localhost/", "foo://localhost:9/"])
+async def test_what_is_no_web_address_is_not_dialled(url: str) -> None:
     """Nothing that a finisher lets through, but a transport may be used by itself."""
-    request = HttpRequest(method="POST", url=URL("/path"), headers={}, body=b"{}", timeout=1.0)
+    request = HttpRequest(method="POST", url=URL(url), headers={}, body=b"{}", timeout=1.0)
     async with AiohttpTransport.open() as transport:
         with pytest.raises(ConnectError) as caught:
             await transport.send(request)
-    assert caught.value.args == ("other", "the host is not an address", False)
+    assert caught.value.args == ("other", "the URL is no web address", False)
+
+
+async def test_a_host_that_only_looks_like_an_address_is_refused_for_good() -> None:
+    """Half an IP address is one to some programs and a name to others; aiohttp takes it for neither."""
+    async with AiohttpTransport.open() as transport:
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url="https://127.1")
+        with pytest.raises(ConnectError) as caught:
+            await finisher.finish(**GOOGLE)
+    assert caught.value.args == ("other", "the URL is no web address", False)
+
+
+PURE_PYTHON = """
+import asyncio
+from descope_native import AiohttpTransport, HttpRequest
+from yarl import URL
+
+async def answer(reader, writer):
+    await reader.readuntil(b"{}")
+    writer.write(b"HTTP/1.1 400 Bad\\r\\nTransfer-Encoding: chunked\\r\\n\\r\\n1\\r\\n{\\r\\n")
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    writer.write(b"no length\\r\\n")
+    await reader.read()
+    writer.close()
+
+async def main():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server, AiohttpTransport.open() as transport:
+        url = URL(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+        print(await transport.send(HttpRequest(method="POST", url=url, headers={}, body=b"{}", timeout=5)))
+
+asyncio.run(main())
+"""
+
+
+def test_a_rejection_stays_one_where_aiohttp_is_pure_python() -> None:
+    """Its parser there raises its own errors to whoever reads a body."""
+    environment = {**os.environ, "AIOHTTP_NO_EXTENSIONS": "1"}
+    command = [sys.executable, "-c", PURE_PYTHON]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
+    assert (said.stdout, said.stderr) == ("HttpResponse(status=400)\n", "")
 
 
 @pytest.mark.parametrize("proxy", [1, b"http://p", "", "p", "http://", "http://[", "socks5://p", URL("/p")])

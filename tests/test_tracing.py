@@ -1,12 +1,24 @@
 """What an aiohttp trace config of the application's gets to hear of our calls."""
 
 import asyncio
+import time
 from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
+from harness.calls import failure, finish
+from harness.servers import Connection, answer, answering, serve, session
+from yarl import URL
 
-from descope_native import AiohttpTransport, NativeOAuthFinisher, UnexpectedResponse
+from descope_native import (
+    AiohttpTransport,
+    ConnectionLost,
+    NativeOAuthFinisher,
+    RejectedError,
+    RequestTimeout,
+    UnexpectedResponse,
+)
 
 CANARY = "CANARY-4711"
 
@@ -49,3 +61,149 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
     assert asked == [("POST", "/v1/auth/oauth/native/finish", "application/json")]
     assert repr(error) == "ClientError('UnexpectedResponse')"
     assert (error.__context__, error.__cause__, error.__traceback__) == (None, None, None)
+
+
+def tracing(**signals: Any) -> aiohttp.TraceConfig:
+    """A trace config with these handlers, by signal."""
+    config = aiohttp.TraceConfig()
+    for name, handler in signals.items():
+        getattr(config, name).append(handler)
+    return config
+
+
+async def test_a_tracer_hears_of_start_and_head_and_of_no_body() -> None:
+    """Bodies hold codes and tokens. Of the head it gets what it may know from aiohttp's own answers."""
+    heard: list[str] = []
+    answers: list[Any] = []
+
+    def hearing(name: str) -> Any:
+        async def hear(_: object, __: object, params: Any) -> None:
+            heard.append(name)
+            answers.append(getattr(params, "response", None))
+
+        return hear
+
+    signals = [name for name in dir(aiohttp.TraceConfig) if name.startswith("on_")]
+    config = tracing(**{name: hearing(name) for name in signals})
+    async with (
+        serve(answering(session("a.b.c", "X-Known: yes"))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        transport = AiohttpTransport(owner)
+        for _ in range(2):
+            await finish(transport, server.url())
+    assert heard[0] == heard[-3] == "on_request_start"
+    assert heard[-2:] == ["on_connection_reuseconn", "on_request_end"]
+    assert heard.count("on_connection_create_end") == 1
+    assert not {name for name in heard if "chunk" in name or "exception" in name}
+    told = answers[-1]
+    assert (told.status, told.reason, told.ok, told.method) == (200, "Whatever", True, "POST")
+    assert told.url == told.real_url == URL(server.url() + "/v1/auth/oauth/native/finish")
+    assert told.headers["x-known"] == "yes"
+    assert told.version == aiohttp.HttpVersion11
+    assert "yes" not in repr(told)
+
+
+@pytest.mark.parametrize("signal", ["on_request_start", "on_request_end", "on_request_exception"])
+@pytest.mark.parametrize("status", [200, 400, None])
+async def test_a_tracer_that_fails_costs_nothing(
+    signal: str, status: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session is handed over, and an error stays what it is; the next tracer is told as well."""
+    told: list[object] = []
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError(CANARY)
+
+    async def hear(*_: object) -> None:
+        told.append(None)
+
+    configs = [tracing(**{signal: fail}), tracing(**{signal: hear})]
+    script = answering(session("a.b.c") if status == 200 else answer(400)) if status else hang_up
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=configs) as owner:
+        transport = AiohttpTransport(owner)
+        if status == 200:
+            assert (await finish(transport, server.url())).session_jwt == "a.b.c"
+        else:
+            kind = RejectedError if status else ConnectionLost
+            assert type(await failure(transport, server.url())) is kind
+    hears = {"on_request_start": True, "on_request_end": status is not None}
+    assert bool(told) is hears.get(signal, status is None)
+    assert [record.getMessage() for record in caplog.records if record.funcName == "_harmless"] == (
+        ["a tracer failed (RuntimeError)"] if told else []
+    )
+    assert CANARY not in caplog.text
+
+
+async def hang_up(connection: Connection) -> None:
+    await connection.request()
+    connection.finish()
+
+
+async def dawdle(*_: object) -> None:
+    await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("end", ["deadline", "cancelled"])
+async def test_a_call_that_has_to_end_does_not_wait_for_its_tracers(end: str) -> None:
+    """They hear of it as far as they come at once."""
+    heard: list[str] = []
+
+    async def dawdle_then(_: object, __: object, params: aiohttp.TraceRequestExceptionParams) -> None:
+        heard.append(repr(params.exception))
+        await asyncio.sleep(30)
+
+    config = tracing(on_request_exception=dawdle_then)
+    async with serve(Connection.gone) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        started = time.monotonic()
+        call = asyncio.ensure_future(
+            finish(AiohttpTransport(owner), server.url(), timeout=0.1 if end == "deadline" else 30)
+        )
+        await asyncio.wait([call], timeout=0.2)
+        call.cancel()
+        with pytest.raises(RequestTimeout if end == "deadline" else asyncio.CancelledError):
+            await call
+    assert time.monotonic() - started < 1
+    assert heard == ["ClientError('CancelledError')"]
+
+
+async def test_a_tracer_that_dawdles_does_not_take_back_a_rejection() -> None:
+    """The status is there before any tracer is told of it."""
+    config = tracing(on_request_end=dawdle)
+    async with (
+        serve(answering(answer(400))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        error = await failure(AiohttpTransport(owner), server.url(), timeout=0.2)
+    assert type(error) is RejectedError
+
+
+async def test_a_tracer_that_will_not_be_stopped_is_left() -> None:
+    """Not even that keeps a cancelled call."""
+
+    async def insist(*_: object) -> None:
+        try:
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(30)
+
+    config = tracing(on_request_exception=insist)
+    async with serve(Connection.gone) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        error = await failure(AiohttpTransport(owner), server.url(), timeout=0.1)
+    assert type(error) is RequestTimeout
+
+
+async def test_a_trace_config_that_makes_no_context_fails_before_anything_is_sent() -> None:
+    """It is asked for one before there is a connection."""
+
+    def fail(**_: object) -> None:
+        raise KeyError(CANARY)
+
+    config = aiohttp.TraceConfig(trace_config_ctx_factory=fail)  # type: ignore[arg-type]
+    async with (
+        serve(answering(session("a.b.c"))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        error = await failure(AiohttpTransport(owner), server.url())
+    assert error.args == ("connect", "the transport failed (KeyError)")
+    assert server.connections == []

@@ -2,15 +2,16 @@
 
 import asyncio
 import errno
+import logging
 import math
 import select
 import socket
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 import aiohttp
 import attrs
@@ -44,8 +45,16 @@ _MAX_BODY: Final = 1024 * 1024
 _CONNECT_TIMEOUT: Final = 5.0
 
 _MOST_REPLACED: Final = 2
-"""How many connections that nobody has used before are replaced in one call. Those of the pool may all
-have gone bad at once, but a peer that spoils each new one as well must not be hammered."""
+"""How many connections that we have never used are replaced in one call. Those that we have may all have
+gone bad at once, but a peer that spoils each new one as well must not be hammered."""
+
+_SURELY_SENT: Final = 16 * 1024
+"""Bytes that an idle connection takes at once. TLS does not tell what it still holds back."""
+
+_LOOK_EVERY: Final = 0.02
+"""Seconds between two looks at a connection whose answer is on its way."""
+
+_log: Final = logging.getLogger("descope_native")
 
 
 class AiohttpTransport:
@@ -64,7 +73,8 @@ class AiohttpTransport:
         session: an open ``aiohttp.ClientSession``.
         proxy: the URL of an HTTP proxy, with user name and password if need be. It takes https only,
             in a tunnel that it cannot look into. Environment variables are not looked at.
-        connect_timeout: seconds for DNS, TCP, proxy and TLS together.
+        connect_timeout: seconds for DNS, TCP, proxy and TLS together; over a borrowed session, also for
+            a place in its pool while its owner's requests fill that.
         max_body: bytes that an answer's body may have.
 
     Raises:
@@ -186,31 +196,28 @@ class AiohttpTransport:
     async def _call(self, request: HttpRequest) -> HttpResponse | DescopeNativeError:
         # Failures are handed over by return value: an exception of aiohttp's quotes requests, and so
         # would each traceback and context that it is part of.
-        if closed := self._if_closed(request.progress.phase):
+        progress = request.progress
+        if closed := self._if_closed(progress.phase):
             return closed
+        try:
+            outgoing = _Outgoing(request, self._destination_of(request.url), self._session)
+        except Exception as error:  # noqa: BLE001 -- as below
+            return self._failure(error, progress.phase)
         cancellations = _cancellations()
         answer: HttpResponse | DescopeNativeError
         try:
-            destination = self._destination_of(request.url)
-        except aiohttp.InvalidURL:
-            return ConnectError("other", "the host is not an address", safe_to_retry=False)
-        outgoing = _Outgoing(request, destination, self._session)
-        try:
-            connection = await self._connect(destination, outgoing)
-            if isinstance(connection, ConnectError):
-                answer = connection
-            else:
-                answer = await self._converse(connection, outgoing, request.progress)
+            await outgoing.tell_start()
+            answer = await self._connect(outgoing) or await self._converse(outgoing)
         except asyncio.CancelledError:
             # A connector that its owner closes cancels the futures that its callers queue on: nobody
             # cancelled this task, and its caller must not take it for that.
-            closed = self._if_closed(request.progress.phase)
+            closed = self._if_closed(progress.phase)
             if closed is None or _cancellations() > cancellations:
-                await outgoing.tell_failure("CancelledError")
+                _at_once(outgoing.tell_failure("CancelledError"))
                 raise
             answer = closed
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
-            answer = self._if_closed(request.progress.phase) or self._failure(error, request.progress.phase)
+            answer = self._if_closed(progress.phase) or self._failure(error, progress.phase)
         if isinstance(answer, DescopeNativeError):
             await outgoing.tell_failure(type(answer).__name__)
         return answer
@@ -218,6 +225,8 @@ class AiohttpTransport:
     def _destination_of(self, url: URL) -> aiohttp.ClientRequest:
         """What a connector wants to know of a request, and the headers that say where it goes."""
         if self._destination is None or self._destination.url != url:  # as a rule there is one only
+            if url.scheme not in {"http", "https"}:
+                raise aiohttp.InvalidURL(url)
             self._destination = aiohttp.ClientRequest(
                 "POST",
                 url,
@@ -228,49 +237,40 @@ class AiohttpTransport:
             )
         return self._destination
 
-    async def _connect(
-        self, destination: aiohttp.ClientRequest, outgoing: "_Outgoing"
-    ) -> "Connection | ConnectError":
-        """A connection on which nobody has said anything yet."""
-        await outgoing.tell_start()
+    async def _connect(self, outgoing: "_Outgoing") -> ConnectError | None:
+        """Find a connection on which nobody has said anything yet."""
         replaced = 0
         while replaced <= _MOST_REPLACED:
-            connection = await self._connector.connect(destination, outgoing.traces, self._connect_limits)
-            protocol = cast("ResponseHandler", connection.protocol)
-            clean = False
+            await outgoing.connect(self._connector, self._connect_limits)
+            is_clean = False
             try:
-                clean = await self._is_clean(protocol)
+                is_clean = await self._is_clean(outgoing.protocol)
             finally:
-                if not clean:
-                    connection.close()
-            if clean:
-                return connection
-            replaced += protocol not in self._used
+                if not is_clean:
+                    outgoing.drop_connection()
+            if is_clean:
+                return None
+            replaced += outgoing.protocol not in self._used
         return ConnectError("reset", "connections go bad before anything can be sent")
 
     async def _is_clean(self, protocol: ResponseHandler) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
-        transport = protocol.transport
-        if transport is not None and protocol not in self._used and _has_unread(transport):
+        if protocol not in self._used and _has_unread(protocol):
             # New to us, but another user of a borrowed session may have left something there. It may
             # as well be of TLS, so the event loop is let read it before it is judged.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            transport = protocol.transport
         return (
-            transport is not None
-            and not transport.is_closing()
+            protocol.is_connected()
             and not protocol.should_close
-            and not (protocol in self._used and _has_unread(transport))
+            and not (protocol in self._used and _has_unread(protocol))
         )
 
-    async def _converse(
-        self, connection: "Connection", outgoing: "_Outgoing", progress: Progress
-    ) -> HttpResponse | DescopeNativeError:
+    async def _converse(self, outgoing: "_Outgoing") -> HttpResponse | DescopeNativeError:
         """Send over a clean connection, before anybody else has a turn, and read what comes back."""
-        protocol = cast("ResponseHandler", connection.protocol)
-        transport = cast("asyncio.Transport", connection.transport)
-        is_over = False
+        request, protocol, transport = outgoing.request, outgoing.protocol, outgoing.transport
+        progress = request.progress
+        is_reusable = False
         try:
             protocol.set_response_params(auto_decompress=False, read_until_eof=True)
             writer = StreamWriter(protocol, asyncio.get_running_loop())
@@ -278,35 +278,40 @@ class AiohttpTransport:
             await writer.write_headers(outgoing.start_line, outgoing.headers)
             progress.phase = "send"
             # Not drained, since an answer may come while the rest of the body is still being taken.
-            await writer.write(outgoing.request.body, drain=False)
+            await writer.write(request.body, drain=False)
             _look_whether_sent(transport, progress)
-            head, content = await _read_head(protocol)
-            await outgoing.tell_answer(head)
+            head, content = await _read_head(protocol, request.url)
             progress.phase = "read"
+            if not 200 <= head.status < 300:
+                progress.answer = HttpResponse(head.status, tuple(head.headers.items()))
+            await outgoing.tell_answer(head)
             answer = await self._read_body(protocol, head, content, progress)
-            is_over = content.is_eof() and not transport.get_write_buffer_size()
+            is_reusable = (
+                content.is_eof()
+                and content is not aiohttp.EMPTY_PAYLOAD  # what should have no body may yet have more to come
+                and len(request.body) <= _SURELY_SENT
+                and not transport.is_closing()
+                and not transport.get_write_buffer_size()
+            )
             return answer
         finally:
-            if is_over:
+            if is_reusable:
                 self._used.add(protocol)
-                connection.release()
+                outgoing.release_connection()
             else:
                 _look_whether_sent(transport, progress)
-                connection.close()
-                transport.abort()  # what is still to be sent would be, whenever the peer comes to read it
+                outgoing.drop_connection()
 
     async def _read_body(
         self, protocol: ResponseHandler, head: "_Head", content: aiohttp.StreamReader, progress: Progress
     ) -> HttpResponse | DescopeNativeError:
         headers = tuple(head.headers.items())
-        if not 200 <= head.status < 300:
-            progress.answer = HttpResponse(head.status, headers)
         chunks: list[bytes] = []
         left = self._max_body
         try:
             if content.is_eof() and content.total_bytes <= left:  # as a rule: it comes with its head
                 return HttpResponse(head.status, headers, content.read_nowait())
-            with _told_of_the_end(content, protocol):
+            with self._told_of_its_end(content, protocol):
                 while not content.at_eof():
                     chunks.append(await content.readany())
                     left -= len(chunks[-1])
@@ -314,10 +319,30 @@ class AiohttpTransport:
                         problem = f"the answer's body is larger than {self._max_body} bytes"
                         return progress.answer or UnexpectedResponse(head.status, problem)
             return HttpResponse(head.status, headers, b"".join(chunks))
-        except (aiohttp.ClientError, OSError, RuntimeError):  # aiohttp raises the last for a lost connection
-            return progress.answer or self._if_closed("read") or _cut(head.status, protocol)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
+            return progress.answer or self._if_closed("read") or _cut(head.status, error, protocol)
         finally:
             del headers, chunks  # they hold tokens, and this frame may be in a traceback
+
+    @contextmanager
+    def _told_of_its_end(self, content: aiohttp.StreamReader, protocol: ResponseHandler) -> Generator[None]:
+        """Wake who reads a body where a part of it is not HTTP, or the session's owner closes the session:
+        aiohttp would leave them waiting.
+        """
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
+
+        def look() -> None:
+            nonlocal timer
+            if protocol.exception() is not None or self._connector.closed:
+                content.set_exception(aiohttp.ClientPayloadError())
+            timer = loop.call_later(_LOOK_EVERY, look)
+
+        timer = loop.call_later(_LOOK_EVERY, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _if_closed(self, phase: Phase) -> TransportClosed | None:
         """What is wrong where the owner of a borrowed session has closed it."""
@@ -330,10 +355,10 @@ class AiohttpTransport:
         return _sent(error, phase)
 
 
-def _cut(status: int, protocol: ResponseHandler) -> DescopeNativeError:
+def _cut(status: int, error: Exception, protocol: ResponseHandler) -> DescopeNativeError:
     """Why the body of a 2xx did not come whole."""
     # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
-    if isinstance(protocol.exception(), HttpProcessingError):
+    if isinstance(error, HttpProcessingError) or isinstance(protocol.exception(), HttpProcessingError):
         return UnexpectedResponse(status, "the answer's body is not HTTP")
     return ConnectionLost("read", "the connection was lost within the answer")
 
@@ -342,54 +367,101 @@ def _cut(status: int, protocol: ResponseHandler) -> DescopeNativeError:
 class _Head:
     """The head of an answer. Tracers get it where aiohttp has a ``ClientResponse``, whose names it uses."""
 
+    url: URL
     status: int
     reason: str
     version: HttpVersion
     headers: Mapping[str, str] = attrs.field(repr=False)
+    method: str = "POST"
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+    @property
+    def real_url(self) -> URL:
+        return self.url
 
 
-async def _read_head(protocol: ResponseHandler) -> tuple[_Head, aiohttp.StreamReader]:
+async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[_Head, aiohttp.StreamReader]:
     while True:
         message, content = await protocol.read()
-        if message.code >= 200 or message.code == 101:
-            return _Head(message.code, message.reason, message.version, message.headers), content
+        if not 100 <= message.code < 200 or message.code == 101:
+            return _Head(url, message.code, message.reason, message.version, message.headers), content
         del message, content  # it announces an answer, which is waited for with nothing in this frame
 
 
 class _Outgoing:
-    """A request as it goes out, and the session's tracers, who may add headers to it.
+    """A request on its way: its headers, its connection, and the session's tracers.
 
     They are told what aiohttp's own client tells them, but of bodies, which hold codes and tokens, nothing,
-    and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's password.
+    and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's password. They
+    may add headers. Where one fails it costs nobody a session.
+
+    Connection and headers are kept here, since frames that hold them show a proxy's password and the bearer.
     """
 
     def __init__(
         self, request: HttpRequest, destination: aiohttp.ClientRequest, session: aiohttp.ClientSession
     ) -> None:
         self.request = request
+        self.destination = destination
         self.start_line = f"{request.method} {request.url.raw_path_qs} HTTP/1.1"
         self.headers = destination.headers.copy()
         self.headers.update(request.headers)
         self.headers["Content-Length"] = str(len(request.body))
         self.traces = [Trace(session, config, config.trace_config_ctx()) for config in session.trace_configs]
         self._is_open = False
+        self._connection: Connection
+
+    async def connect(self, connector: aiohttp.BaseConnector, limits: aiohttp.ClientTimeout) -> None:
+        self._connection = await connector.connect(self.destination, self.traces, limits)
+        self.protocol = cast("ResponseHandler", self._connection.protocol)
+        self.transport = cast("asyncio.Transport", self._connection.transport)
+
+    def release_connection(self) -> None:
+        self._connection.release()
+
+    def drop_connection(self) -> None:
+        """Close it, with what is still to be sent: that would be, whenever the peer comes to read it."""
+        self.transport.abort()
+        self._connection.close()
 
     async def tell_start(self) -> None:
         self._is_open = True
         for trace in self.traces:
-            await trace.send_request_start(self.request.method, self.request.url, self.headers)
+            with _harmless():
+                await trace.send_request_start(self.request.method, self.request.url, self.headers)
 
     async def tell_answer(self, head: _Head) -> None:
         self._is_open = False
+        response = cast("aiohttp.ClientResponse", head)
         for trace in self.traces:
-            response = cast("aiohttp.ClientResponse", head)
-            await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
+            with _harmless():
+                await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
 
     async def tell_failure(self, name: str) -> None:
         if self._is_open:
             for trace in self.traces:
-                error = aiohttp.ClientError(name)
-                await trace.send_request_exception(self.request.method, self.request.url, self.headers, error)
+                with _harmless():
+                    await trace.send_request_exception(
+                        self.request.method, self.request.url, self.headers, aiohttp.ClientError(name)
+                    )
+
+
+@contextmanager
+def _harmless() -> Generator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- it is somebody else's code
+        _log.warning("a tracer failed (%s)", type(error).__name__)
+
+
+def _at_once(telling: Coroutine[Any, Any, None]) -> None:
+    """Run it as far as it comes without waiting: a call that has to end does not wait for its tracers."""
+    with suppress(StopIteration, RuntimeError):  # the last from one that will not be stopped
+        telling.send(None)
+        telling.close()
 
 
 def _look_whether_sent(transport: asyncio.Transport, progress: Progress) -> None:
@@ -404,38 +476,11 @@ class _Proxy:
     url: URL | None = attrs.field(default=None, repr=False)
 
 
-@contextmanager
-def _told_of_the_end(content: aiohttp.StreamReader, protocol: ResponseHandler | None) -> Generator[None]:
-    """Wake who reads a body when its connection is closed, for a part of it that is not HTTP or by the
-    session's owner: aiohttp would leave them waiting.
-    """
-    closed = None if protocol is None else protocol.closed
-    if closed is None:
-        yield
-        return
-
-    def tell(_: object) -> None:
-        spoiled = protocol is not None and isinstance(protocol.exception(), HttpProcessingError)
-        if spoiled or not (content.is_eof() or content.exception()):
-            content.set_exception(aiohttp.ClientPayloadError())
-
-    closed.add_done_callback(tell)
-    try:
-        yield
-    finally:
-        closed.remove_done_callback(tell)
-        closed.remove_done_callback(_heed)
-        closed.add_done_callback(_heed)
-
-
-def _heed(closed: asyncio.Future[None]) -> None:
-    """Look at how a connection ended, or asyncio logs that nobody did."""
-    closed.exception()
-
-
-def _has_unread(transport: asyncio.Transport) -> bool:
+def _has_unread(protocol: ResponseHandler) -> bool:
     """Whether bytes or an end of file wait in the kernel that the event loop has not come to yet."""
-    sock = transport.get_extra_info("socket")
+    if not protocol.is_connected():
+        return True
+    sock = cast("asyncio.Transport", protocol.transport).get_extra_info("socket")
     return sock is None or sock.fileno() < 0 or _is_readable(sock)
 
 
@@ -516,6 +561,8 @@ def _connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per k
             lost: ConnectReason = "reset" if isinstance(error.os_error, ConnectionError) else "other"
             reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
             return ConnectError(reason, f"nobody could be reached ({reason})")
+        case aiohttp.InvalidURL():
+            return ConnectError("other", "the URL is no web address", safe_to_retry=False)
         case TimeoutError():
             return RequestTimeout("connect", connect_timeout)
         case aiohttp.ClientError() | OSError() if has_proxy:
