@@ -248,13 +248,14 @@ async def test_who_cancels_is_not_told_that_a_session_was_closed(close: bool) ->
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["gone", "closing"])
-async def test_a_connection_that_ends_at_this_moment_is_not_written_to(gone: bool) -> None:
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_connection_that_ends_at_this_moment_is_not_written_to(gone: bool, is_known: bool) -> None:
     """asyncio closes a connection a moment before it tells the protocol, whose word is the old one then."""
     protocol = ResponseHandler(asyncio.get_running_loop())
     protocol.transport = None if gone else mock.Mock(**{"is_closing.return_value": True})
     async with AiohttpTransport.open() as transport:
         assert not protocol.should_close
-        assert not await transport._is_clean(protocol)
+        assert not await transport._is_clean(protocol, is_known=is_known)
 
 
 @pytest.mark.parametrize("url", ["/path", "ftp://localhost/", "foo://localhost:9/"])

@@ -241,34 +241,37 @@ class AiohttpTransport:
         """Find a connection on which nobody has said anything yet."""
         replaced = 0
         while replaced <= _MOST_REPLACED:
-            await outgoing.connect(self._connector, self._connect_limits)
+            outgoing.take(
+                await self._connector.connect(outgoing.destination, outgoing.traces, self._connect_limits)
+            )
+            is_known = outgoing.protocol in self._used
             is_clean = False
             try:
-                is_clean = await self._is_clean(outgoing.protocol)
+                is_clean = await self._is_clean(outgoing.protocol, is_known=is_known)
             finally:
                 if not is_clean:
                     outgoing.drop_connection()
             if is_clean:
+                self._used.add(outgoing.protocol)
                 return None
-            replaced += outgoing.protocol not in self._used
+            replaced += not is_known
         return ConnectError("reset", "connections go bad before anything can be sent")
 
-    async def _is_clean(self, protocol: ResponseHandler) -> bool:
+    async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
-        if protocol not in self._used and _has_unread(protocol):
+        if not is_known and _has_unread(protocol):
             # New to us, but another user of a borrowed session may have left something there. It may
             # as well be of TLS, so the event loop is let read it before it is judged.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         return (
-            protocol.is_connected()
-            and not protocol.should_close
-            and not (protocol in self._used and _has_unread(protocol))
+            protocol.is_connected() and not protocol.should_close and not (is_known and _has_unread(protocol))
         )
 
     async def _converse(self, outgoing: "_Outgoing") -> HttpResponse | DescopeNativeError:
         """Send over a clean connection, before anybody else has a turn, and read what comes back."""
-        request, protocol, transport = outgoing.request, outgoing.protocol, outgoing.transport
+        request, protocol = outgoing.request, outgoing.protocol
+        transport = cast("asyncio.Transport", outgoing.transport)
         progress = request.progress
         is_reusable = False
         try:
@@ -296,7 +299,6 @@ class AiohttpTransport:
             return answer
         finally:
             if is_reusable:
-                self._used.add(protocol)
                 outgoing.release_connection()
             else:
                 _look_whether_sent(transport, progress)
@@ -414,17 +416,18 @@ class _Outgoing:
         self._is_open = False
         self._connection: Connection
 
-    async def connect(self, connector: aiohttp.BaseConnector, limits: aiohttp.ClientTimeout) -> None:
-        self._connection = await connector.connect(self.destination, self.traces, limits)
-        self.protocol = cast("ResponseHandler", self._connection.protocol)
-        self.transport = cast("asyncio.Transport", self._connection.transport)
+    def take(self, connection: "Connection") -> None:
+        self._connection = connection
+        self.protocol = cast("ResponseHandler", connection.protocol)
+        self.transport = connection.transport
 
     def release_connection(self) -> None:
         self._connection.release()
 
     def drop_connection(self) -> None:
         """Close it, with what is still to be sent: that would be, whenever the peer comes to read it."""
-        self.transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
         self._connection.close()
 
     async def tell_start(self) -> None:

@@ -20,7 +20,7 @@ class JudgedByType(AiohttpTransport):
 class WithoutDirtyCheck(AiohttpTransport):
     """Writes to any pooled connection, and takes any answer for its own."""
 
-    async def _is_clean(self, protocol: Any) -> bool:
+    async def _is_clean(self, protocol: Any, *, is_known: bool) -> bool:
         return True
 
 
