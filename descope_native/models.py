@@ -63,6 +63,7 @@ _LONGEST_INPUT: Final = 64 * 1024
 """Far beyond any code or id token; far below what would hold up the event loop."""
 
 _LONGEST_USER: Final = 4096
+_TEXT: Final = f"must be a non-empty string, {_LONGEST_INPUT} characters at most"
 _MOST_BRACKETS: Final = 64  # Apple's JSON has four, and less than 1,024 characters
 
 Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
@@ -126,29 +127,33 @@ class FinishRequest:
             raise InvalidRequestError(problem)
 
 
-def _problem_with(request: FinishRequest) -> str | None:
-    for name in ("provider", "state_id"):
-        if not _is_text(getattr(request, name)):
-            return f"{name} must be a non-empty string, {_LONGEST_INPUT} characters at most"
-    for name in ("code", "id_token"):
-        if getattr(request, name) is not None and not _is_text(getattr(request, name)):
-            return f"{name} must be a non-empty string, {_LONGEST_INPUT} characters at most, or None"
+def _problem_with(request: FinishRequest) -> str | None:  # noqa: PLR0911 -- one return per problem
+    if not _is_text(request.provider):
+        return f"provider {_TEXT}"
+    if not _is_text(request.state_id):
+        return f"state_id {_TEXT}"
+    if request.code is not None and not _is_text(request.code):
+        return f"code {_TEXT}, or None"
+    if request.id_token is not None and not _is_text(request.id_token):
+        return f"id_token {_TEXT}, or None"
     if (request.code is None) == (request.id_token is None):
         return "exactly one of code and id_token must be given"
-    if not isinstance(request.user, AppleUser | None) and not _is_object_text(request.user):
+    if not (request.user is None or isinstance(request.user, AppleUser) or _is_object_text(request.user)):
         return f"user must be an AppleUser or the JSON text of an object, {_LONGEST_USER} characters at most"
     return None
 
 
 def _is_text(value: object, longest: int = _LONGEST_INPUT) -> bool:
     """Whether it is a string with something in it."""
-    return _is_string(value, longest) and bool(str(value).strip())
+    return _is_string(value, longest) and value != "" and not str(value).isspace()
 
 
 def _is_string(value: object, longest: int = _LONGEST_INPUT) -> bool:
     """Whether it is a string of a size that makes sense, and of characters that UTF-8 can carry."""
     if not isinstance(value, str) or len(value) > longest:
         return False
+    if value.isascii():
+        return True
     try:
         value.encode()
     except UnicodeEncodeError:
