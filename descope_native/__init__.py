@@ -38,18 +38,22 @@ from descope_native.models import (
 )
 from descope_native.retrying import Retry
 from descope_native.transports import HttpRequest, HttpResponse, Transport
-from descope_native.transports.memory import InMemoryTransport
 
 if TYPE_CHECKING:
     from descope_native.transports.aiohttp import AiohttpTransport
+    from descope_native.transports.memory import InMemoryTransport
 else:  # type checkers would take every misspelt name for one of ours
 
     def __getattr__(name: str) -> object:
-        # aiohttp takes longer to import than all the rest, and whoever brings a transport needs none of it.
+        # One is for the network and one for tests: aiohttp takes longer to import than all the rest.
         if name == "AiohttpTransport":
             from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
 
             return AiohttpTransport
+        if name == "InMemoryTransport":
+            from descope_native.transports.memory import InMemoryTransport  # noqa: PLC0415 -- see above
+
+            return InMemoryTransport
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

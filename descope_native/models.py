@@ -1,6 +1,5 @@
 """What goes in and what comes out, as frozen attrs classes."""
 
-import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
@@ -172,6 +171,8 @@ def _is_object_text(value: object) -> bool:
     text = str(value)
     if text.count("{") + text.count("[") > _MOST_BRACKETS:  # nested too deep to be read back everywhere
         return False
+    import json  # noqa: PLC0415 -- who only imports the package needs no JSON yet
+
     try:
         return isinstance(json.loads(text, parse_constant=refuse_constant), dict)
     except (ValueError, RecursionError):

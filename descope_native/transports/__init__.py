@@ -16,7 +16,7 @@ __all__ = ["HttpRequest", "HttpResponse", "Progress", "Transport"]
 def as_pairs(headers: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Name and value of each header, from pairs or a mapping."""
     if isinstance(headers, tuple):
-        return cast("tuple[tuple[str, str], ...]", headers)
+        return headers
     if isinstance(headers, Mapping):
         return tuple(cast("Mapping[str, str]", headers).items())
     return tuple(headers)
