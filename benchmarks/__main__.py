@@ -4,7 +4,8 @@ from benchmarks.decode import decode
 from benchmarks.finish import finish
 from benchmarks.growth import growth
 from benchmarks.measure import main
+from benchmarks.reuse import reuse
 from benchmarks.weight import weight
 
 if __name__ == "__main__":
-    main(decode, finish, weight, growth)
+    main(decode, finish, reuse, weight, growth)

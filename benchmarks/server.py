@@ -1,12 +1,13 @@
 """The service in a process of its own: reads a POST, writes the answer that was given at the start.
 
-    python -m benchmarks.server < answer.json
+    python -m benchmarks.server LENGTH [CERTIFICATE] < answer.json
 
 Bare asyncio, so that it is never what a client waits for. It prints its port when it is ready, and goes
 when its standard input's other end, the client, is gone.
 """
 
 import asyncio
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,27 +49,32 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._answer)
 
 
-async def serve(body: bytes) -> None:
+async def serve(body: bytes, certificate: str | None = None) -> None:
     loop = asyncio.get_running_loop()
     answer = HEAD.format(length=len(body)).encode() + body
-    server = await loop.create_server(lambda: Connection(answer), "localhost", 0, backlog=1024)
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = await loop.create_server(lambda: Connection(answer), "localhost", 0, backlog=1024, ssl=context)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.buffer.read)  # until the other end is closed
     server.close()
 
 
 @contextmanager
-def running(body: bytes) -> Iterator[str]:
-    """Its base URL, while it runs."""
+def running(body: bytes, *, certificate: str | None = None) -> Iterator[str]:
+    """Its base URL, while it runs; with a file of key and certificate, over TLS."""
     command = [sys.executable, "-m", "benchmarks.server", str(len(body))]
+    command += [certificate] if certificate else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.write(body)
         process.stdin.flush()
-        yield f"http://localhost:{int(process.stdout.readline())}"
+        yield f"{'https' if certificate else 'http'}://localhost:{int(process.stdout.readline())}"
         process.stdin.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.stdin.buffer.read(int(sys.argv[1]))))
+    asyncio.run(serve(sys.stdin.buffer.read(int(sys.argv[1])), *sys.argv[2:]))

@@ -20,6 +20,11 @@ def main() -> int:
     parser.add_argument(
         "--fresh-share", type=float, default=0.1, help="without reuse, strays in flight (0.1)"
     )
+    parser.add_argument(
+        "--trade",
+        action="store_true",
+        help="strays in flight on reused and on fresh connections: what only the latter exclude",
+    )
     arguments = parser.parse_args()
     violations = 0
     runs: tuple[tuple[str, float, dict[str, Any]], ...] = (
@@ -27,6 +32,11 @@ def main() -> int:
         ("TLS", arguments.tls_share, {"tls": True}),
         ("fresh connections, strays in flight", arguments.fresh_share, {"reuse": False}),
     )
+    if arguments.trade:
+        runs = (
+            ("reused connections, strays in flight", 0.5, {"strays_in_flight": True}),
+            ("fresh connections, strays in flight", 0.5, {"reuse": False}),
+        )
     for name, share, options in runs:
         print(f"--- {name}", flush=True)
         figures = asyncio.run(run(round(arguments.calls * share), arguments.seed, progress=True, **options))

@@ -64,6 +64,7 @@ class Run:
     figures: Figures
     rng: random.Random
     reuse: bool
+    strays_in_flight: bool
     make_transport: MakeTransport
     salt: str = attrs.field(factory=lambda: secrets.token_hex(8))
     seen: Counter[int] = attrs.field(factory=Counter)
@@ -150,12 +151,12 @@ class Run:
                 await self.stray(connection, number)
 
     async def stray(self, connection: Connection, number: int) -> None:
-        """What nobody asked for. Where connections are reused, only while nothing is in flight."""
+        """What nobody asked for; as a rule, where connections are reused, only while nothing is in flight."""
         rng = self.rng
         for _ in range(rng.randrange(1, 3)):
             await asyncio.sleep(rng.choice([0, 0, 0.001, 0.004, 0.02]))
             connection.let_arrive()
-            if self.reuse and not connection.is_idle():
+            if not self.strays_in_flight and not connection.is_idle():
                 return
             stray = session(self.token(number))
             what = rng.randrange(8)
@@ -290,12 +291,14 @@ async def run(
     *,
     tls: bool = False,
     reuse: bool = True,
+    strays_in_flight: bool | None = None,
     make_transport: MakeTransport = AiohttpTransport,
     progress: bool = False,
 ) -> Figures:
-    """Make this many calls and judge them."""
+    """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused."""
     figures = Figures(seed)
-    this = Run(figures, random.Random(seed), reuse, make_transport)
+    in_flight = not reuse if strays_in_flight is None else strays_in_flight
+    this = Run(figures, random.Random(seed), reuse, in_flight, make_transport)
     log = logging.getLogger("descope_native")
     handler = _Log(this)
     level = log.level
