@@ -1,4 +1,4 @@
-"""The README's chart, from the JSON that a run has written.
+"""The README's chart and, printed, its table, from the JSON that a run has written.
 
 python -m benchmarks.chart benchmarks/results.json benchmarks/chart.svg
 """
@@ -80,6 +80,19 @@ def bar(name: str, cost: float, most: float, top: int, kind: str) -> list[str]:
     ]
 
 
+def table(report: dict[str, Any]) -> str:
+    """The measures that have a goal, in Markdown."""
+    rows = ["| measure | goal | measured | |", "|---|---|---|---|"]
+    for line in report["ratios"]:
+        if line["goal"] is not None:
+            sense = {"<=": "≤", ">=": "≥"}[line["sense"]]
+            measured = f"{line['value']:.2f} ({line['low']:.2f} to {line['high']:.2f})"
+            rows.append(f"| {line['measure']} | {sense} {line['goal']:g} | {measured} | {line['verdict']} |")
+    return "\n".join(rows)
+
+
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
-    target.write_text(chart(json.loads(source.read_text(encoding="utf-8"))), encoding="utf-8")
+    figures = json.loads(source.read_text(encoding="utf-8"))
+    target.write_text(chart(figures), encoding="utf-8")
+    print(table(figures))

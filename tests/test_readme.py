@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import io
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -99,3 +102,14 @@ def test_links_into_the_repository_lead_somewhere() -> None:
     targets = re.findall(r"\]\((?!http)([^)#]+)\)", README)
     assert targets
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_table_of_figures_and_the_chart_are_those_of_the_run_that_is_kept(tmp_path: Path) -> None:
+    """Nobody has to believe a number that a script did not write."""
+    figures = ROOT / "benchmarks" / "results.json"
+    command = [sys.executable, "-m", "benchmarks.chart", str(figures), str(tmp_path / "chart.svg")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    table = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert table.stdout in README
+    kept = (ROOT / "benchmarks" / "chart.svg").read_text(encoding="utf-8")
+    assert (tmp_path / "chart.svg").read_text(encoding="utf-8") == kept
