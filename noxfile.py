@@ -56,16 +56,16 @@ def run_tests(session: nox.Session, *arguments: str, command: tuple[str, ...] = 
     return sum(map(int, re.findall(r'<testsuite [^>]*skipped="(\d+)"', report.read_text(encoding="utf-8"))))
 
 
+def run_all_tests(session: nox.Session, *arguments: str, command: tuple[str, ...] = ("python",)) -> None:
+    """Run pytest where a skipped test would mean that something was not tested anywhere."""
+    if skipped := run_tests(session, *arguments, command=command):
+        session.error(f"{skipped} tests were skipped, and no other session runs them")
+
+
 def run_fast_tests(session: nox.Session, command: tuple[str, ...] = ("python",)) -> None:
     """Run the tests that every interpreter is to pass."""
     session.env["HARNESS_CALLS"] = "2000"
-    run_tests(session, "-m", "not slow", *ELSEWHERE, command=command)
-
-
-def run_all_tests(session: nox.Session, *arguments: str) -> None:
-    """Run pytest where a skipped test would mean that something was not tested anywhere."""
-    if skipped := run_tests(session, *arguments):
-        session.error(f"{skipped} tests were skipped, and no other session runs them")
+    run_all_tests(session, "-m", "not slow and not apps", *ELSEWHERE, command=command)
 
 
 @nox.session
@@ -142,8 +142,8 @@ def other_clients(session: nox.Session) -> None:
 def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long; one interpreter is enough for them."""
     install_wheel(session, *group("tests"), *group("bench"))
-    run_tests(session, "-m", "slow", *ELSEWHERE)
-    run_tests(session, "tests/test_ground_truth.py")  # all of its calls; the other sessions make fewer
+    run_all_tests(session, "-m", "slow", *ELSEWHERE)
+    run_all_tests(session, "tests/test_ground_truth.py")  # all of its calls; the other sessions make fewer
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
@@ -212,7 +212,9 @@ def mutation(session: nox.Session) -> None:
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(ROOT, work, ignore=shutil.ignore_patterns(".*", "build", "dist"))
     session.chdir(work)
-    command = shlex.join(["python", "-m", "pytest", "-x", "-q", "-m", "not slow", *ELSEWHERE, *chosen])
+    command = shlex.join(
+        ["python", "-m", "pytest", "-x", "-q", "-m", "not slow and not apps", *ELSEWHERE, *chosen]
+    )
     Path("cosmic-ray.toml").write_text(
         f"[cosmic-ray]\nmodule-path = {target!r}\ntest-command = {command!r}\ntimeout = 300.0\n"
         "[cosmic-ray.distributor]\nname = 'local'\n"

@@ -21,9 +21,9 @@ from descope_native._redaction import LONGEST_SHOWN, Censor
 from descope_native._version import __version__
 from descope_native.converters import (
     NOTHING_FOUND,
+    drift_at,
     is_token,
     make_converter,
-    misfit_at,
     structure_result,
 )
 from descope_native.errors import (
@@ -216,8 +216,10 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
         return "the answer has a Content-Encoding that was not asked for"
     try:
         answer = _decode_json(response.body)
-    except (ValueError, RecursionError):
+    except ValueError:
         return "the answer is not JSON"
+    except RecursionError:  # how deep that is, is up to the interpreter
+        return "the answer nests too deep"
     if type(answer) is not dict:
         return "the answer is not a JSON object"
     answer = cast("dict[str, Any]", answer)
@@ -259,7 +261,7 @@ def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> 
         if cookie and (value in (None, "") or is_token(cookie)):
             answer[token] = cookie
             if value not in (None, ""):
-                drift.append(misfit_at(token, "token", value))
+                drift.append(drift_at(token, "token", value))
     return drift
 
 

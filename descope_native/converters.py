@@ -9,6 +9,7 @@ spell it. It decodes strictly: only the JSON type that a field names is let in, 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import json
+import linecache
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -110,12 +111,12 @@ class _Misfit(Exception):
         ]
 
 
-def misfit_at(path: str, expected: str, value: object) -> Drift:
+def drift_at(path: str, expected: str, value: object) -> Drift:
     return Drift(path, expected, _JSON_TYPES.get(type(value), "something else"))
 
 
 def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str = "") -> _Misfit:
-    return _Misfit(saved, misfit_at(path, expected, value))
+    return _Misfit(saved, drift_at(path, expected, value))
 
 
 # How each type is let in. A hook is given what json.loads made of the value.
@@ -233,95 +234,113 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
     ObjectOrFalse: _structure_object_or_false,
 }
 
-_TEXTS: Final = frozenset({Token, _OPTIONAL_TOKEN, str | None})
 
-
-def _unfrozen(cls: type[Model]) -> Callable[..., Any]:
+def _unfrozen(cls: type[Model]) -> type[Model]:
     """The same class while it is being filled; an instance is told its real class once that is done.
 
-    The `__init__` of a frozen class has to go around the `__setattr__` that forbids setting, by one
-    call for each field, which makes it four times as dear.
+    A frozen class can only be filled around the `__setattr__` that forbids it, by one call for each
+    field, which makes it four times as dear.
     """
     # Both, for CPython sets an attribute without a lookup only where neither is overridden.
-    members = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return attrs.define(eq=False, repr=False)(type(cls.__name__, (cls,), members))
+    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(cls.__name__, (cls,), members)
 
 
-# A class's hook is put together as source, a few lines for each field by its type, and compiled: an answer
-# has seventy fields, and one call for each would be most of what it costs. Where anything is not as it
-# should be the hooks of the fields have another look, so these lines only have to notice.
+# A class's hook is put together as source, a few lines for each field by its type, and compiled, as cattrs
+# does it: an answer has seventy fields, and one call for each would be most of what it costs. Where
+# anything is not as it should be, the hooks of the fields have another look at all of it, so these lines
+# only have to notice.
 
 _HEAD: Final = """
 def structure(obj, _):
     if type(obj) is not dict:
         raise misfit("object", obj)
     get = obj.get
+    instance = new(unfrozen)
     try:
 """
-_LINES: Final[Mapping[Any, str]] = {
+_BY_TYPE: Final[Mapping[Any, str]] = {
     Token: """
-        {name} = get({key!r})
-        if type({name}) is not str or not is_token({name}):
+        value = get({key!r})
+        if type(value) is not str or not is_token(value):
             return structure_carefully(obj)
+        instance.{name} = value
 """,
     _OPTIONAL_TOKEN: """
-        {name} = get({key!r})
-        if {name} is not None and {name} != "" and (type({name}) is not str or not is_token({name})):
+        value = get({key!r})
+        if value is not None and value != "" and (type(value) is not str or not is_token(value)):
             return structure_carefully(obj)
+        instance.{name} = value or None
 """,
     str | None: """
-        {name} = get({key!r})
-        if type({name}) is not str and {name} is not None:
+        value = get({key!r})
+        if type(value) is not str and value is not None:
             return structure_carefully(obj)
+        instance.{name} = value or None
 """,
     bool: """
-        {name} = get({key!r}, False)
-        if {name} is not True and {name} is not False:
+        value = get({key!r}, False)
+        if value is not True and value is not False:
             return structure_carefully(obj)
+        instance.{name} = value
+""",
+    bool | None: """
+        value = get({key!r}, absent)
+        if type(value) is not bool and value is not absent:  # null is not as documented
+            return structure_carefully(obj)
+        instance.{name} = None if value is absent else value
+""",
+    int | None: """
+        value = get({key!r}, absent)
+        if type(value) is not int and value is not absent:
+            return structure_carefully(obj)
+        instance.{name} = None if value is absent else value
 """,
     tuple[str, ...]: """
-        {name} = get({key!r}, absent)
-        if {name} is absent:
-            {name} = ()
-        elif type({name}) is list:
-            join({name})  # a TypeError where one is no string
-            {name} = tuple({name})
-        else:
+        value = get({key!r}, absent)
+        if type(value) is list:
+            join(value)  # a TypeError where one is no string
+        elif value is not absent:
             return structure_carefully(obj)
+        instance.{name} = () if value is absent else tuple(value)
 """,
 }
-_OTHER_LINES: Final = """
-        {name} = get({key!r}, absent)
-        if {name} is absent:
-            {name} = default_{name}
-        elif type({name}) is not {let_in}:
-            {name} = structure_{name}({name}, None)
+_BY_HOOK: Final = """
+        value = get({key!r}, absent)
+        instance.{name} = default_{name} if value is absent else structure_{name}(value, None)
 """
-_LET_IN: Final[Mapping[Any, str]] = {bool | None: "bool", int | None: "int"}
-"""What needs no hook where it is of this type."""
+_OFF_THE_WIRE_LINES: Final = """
+        instance.{name} = default_{name}
+"""
 _TAIL: Final = """
-        extra = no_extra if is_known(obj) else structure_extra(obj)
+        if not is_known(obj):
+            instance.extra = structure_extra(obj)
     except (Misfit, TypeError):
         return structure_carefully(obj)
-    instance = unfrozen({arguments}, extra)
     instance.__class__ = cls
     return instance
 """
 
 
-def _source(fields: Mapping[str, "attrs.Attribute[Any]"]) -> str:
+def _source(cls: type[Model]) -> str:
+    """What is compiled. Of a tenant's ``tenant_name`` it makes
+
+    value = get('tenantName')
+    if type(value) is not str and value is not None:
+        return structure_carefully(obj)
+    instance.tenant_name = value or None
+    """
     lines = [_HEAD]
-    arguments: list[str] = []
-    for key, field in fields.items():
-        template = _LINES.get(field.type, _OTHER_LINES)
-        lines.append(template.format(name=field.name, key=key, let_in=_LET_IN.get(field.type)))
-        arguments.append(f"{field.name} or None" if field.type in _TEXTS else field.name)
-    lines.append(_TAIL.format(arguments=", ".join(arguments)))
-    return "".join(lines)
+    for field in attrs.fields(cls):
+        template = _BY_TYPE.get(field.type, _BY_HOOK)
+        if field.name in _OFF_THE_WIRE:
+            template = _OFF_THE_WIRE_LINES
+        lines.append(template.format(name=field.name, key=wire_name(field.name)))
+    return "".join([*lines, _TAIL])
 
 
 def _class_hook(cls: type[Model], converter: Converter) -> Hook:
-    """A hook that is made for one class, as cattrs makes its own: those coerce, or call for each field."""
+    """A hook that is compiled for one class. Those that cattrs makes coerce, or call for each field."""
     fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
     required = {key: None for key, field in fields.items() if field.default is attrs.NOTHING}
     defaults: dict[str, Any] = {key: field.default for key, field in fields.items()} | required
@@ -359,15 +378,16 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:
         "join": "".join,
         "Misfit": _Misfit,
         "misfit": _misfit,
-        "no_extra": EMPTY,
+        "new": object.__new__,
         "structure_carefully": structure_carefully,
         "structure_extra": structure_extra,
         "unfrozen": _unfrozen(cls),
     }
-    names |= {f"default_{field.name}": defaults[key] for key, field in fields.items()}
+    names |= {f"default_{field.name}": field.default for field in attrs.fields(cls)}
     names |= {f"structure_{field.name}": hooks[key] for key, field in fields.items()}
-    code = compile(_source(fields), f"<descope_native structure {cls.__name__}>", "exec")
-    exec(code, names)  # noqa: S102 -- of nobody's words but our own
+    source, file = _source(cls), f"<descope_native structure {cls.__name__}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for debuggers
+    exec(compile(source, file, "exec"), names)  # noqa: S102 -- of nobody's words but our own
     structure: Hook = names["structure"]
     return structure
 

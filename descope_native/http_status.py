@@ -6,7 +6,6 @@ from descope_native.errors import (
     Outcome,
     RejectedError,
     RequestTimeout,
-    TransportClosed,
 )
 
 __all__ = ["message_for", "status_for"]
@@ -19,7 +18,7 @@ def status_for(error: DescopeNativeError) -> int:
     400   the app sent what cannot be right; nothing went to the service
     401   the service said no: sign in again
     502   the service's answer was lost or is not a session: sign in again
-    503   the code is still good, or this process is about to end: try again, or later
+    503   the code is still good: try again, or later
     504   the deadline passed; ``error.safe_to_retry`` says whether the same code is good
     ====  ==========================================================================
 
@@ -31,8 +30,6 @@ def status_for(error: DescopeNativeError) -> int:
             return 400
         case RequestTimeout():
             return 504
-        case TransportClosed():
-            return 503
         case _ if error.safe_to_retry or error.outcome is Outcome.NOT_SENT:
             return 503
         case RejectedError():

@@ -190,8 +190,7 @@ def _instant(seconds: int | None) -> datetime | None:
 
 
 # The classes below are what an answer becomes. The converter passes their fields by position, since by
-# keyword costs twice as much, and checks each row of strings and of flags at once: so these come
-# first. Write keywords yourself.
+# keyword costs twice as much. Write keywords yourself.
 # Personal data and secrets are left out of every repr, so that a logged result gives nobody away.
 
 

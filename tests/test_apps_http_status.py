@@ -39,7 +39,7 @@ TABLE: list[tuple[DescopeNativeError, int, str]] = [
     (RequestTimeout("wait", 15), 504, INTERRUPTED),
     (ConnectionLost("wait", "canary"), 502, INTERRUPTED),
     (TransportClosed("pool", "canary"), 503, LATER),
-    (TransportClosed("wait", "canary"), 503, INTERRUPTED),
+    (TransportClosed("wait", "canary"), 502, INTERRUPTED),
     (TransportError("connect", "canary"), 503, LATER),
     (TransportError("send", "canary"), 502, INTERRUPTED),
     (ServerError(503, "canary"), 502, INTERRUPTED),

@@ -54,9 +54,6 @@ async def unexpected(answering: Answering, *answers: Answer) -> list[UnexpectedR
         b'{"sessionJwt": "s", "x": "\xed\xa0\x80"}',
         b'{"sessionJwt": "s", "x": "\xc0\xaf"}',
         gzip.compress(SESSION, mtime=0),
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b'{"sessionJwt": "s", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
     ids=lambda body: repr(body[:40]),
 )
@@ -64,6 +61,21 @@ async def test_a_body_that_is_not_json_is_unexpected(answering: Answering, body:
     """Neither NaN nor a BOM nor UTF-16 is JSON, though `json.loads` takes them, and half of one is none."""
     (error,) = await unexpected(answering, Answer(body=body))
     assert str(error) == "the answer is not JSON [status 200, outcome unknown]"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"sessionJwt": "s", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+    ids=lambda body: repr(body[:40]),
+)
+async def test_a_body_that_nests_too_deep_is_unexpected(answering: Answering, body: bytes) -> None:
+    """Whether it would be JSON in the end, nobody can say who has a stack."""
+    (error,) = await unexpected(answering, Answer(body=body))
+    assert str(error) == "the answer nests too deep [status 200, outcome unknown]"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"null", b"true", b"0", b'""', b'"abc"', b'[{"sessionJwt": "s"}]'])

@@ -77,9 +77,7 @@ def with_django(cookie: Cookie) -> str:
 
 
 Emit = Callable[[Cookie], str]
-EMITTERS: list[Emit] = [
-    with_http_cookies,
-    with_aiohttp,
+FRAMEWORKS: list[Emit] = [
     with_fastapi,
     with_starlette,
     with_litestar,
@@ -87,6 +85,11 @@ EMITTERS: list[Emit] = [
     with_flask,
     with_sanic,
     with_django,
+]
+EMITTERS = [
+    with_http_cookies,
+    with_aiohttp,
+    *(pytest.param(emit, marks=pytest.mark.apps) for emit in FRAMEWORKS),
 ]
 every_framework = pytest.mark.parametrize(
     "emit", EMITTERS, ids=lambda emit: emit.__name__.removeprefix("with_")

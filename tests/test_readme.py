@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_apps_http_status import TABLE
 
 from descope_native import NativeOAuthFinisher, errors
 from descope_native.testing import FakeDescope
@@ -83,6 +84,17 @@ def test_the_table_of_errors_is_complete() -> None:
     }
     rows = set(re.findall(r"^\| `(\w+)`", README, re.MULTILINE))
     assert rows == raised - abstract
+
+
+def test_the_table_of_errors_says_what_the_person_sees() -> None:
+    """The sentences are those of `message_for`, which the applications above it answer with."""
+    said: dict[str, set[str]] = {}
+    for name, rest in re.findall(r"^\| `(\w+)`(.*)$", README, re.MULTILINE):
+        said.setdefault(name, set()).update(re.findall(r'"([^"]+)"', rest.split("|")[3]))
+    meant: dict[str, set[str]] = {}
+    for error, _, message in TABLE:
+        meant.setdefault(type(error).__name__, set()).add(message)
+    assert said == {name: meant[name] for name in said}
 
 
 def test_the_extras_exist() -> None:
