@@ -226,7 +226,9 @@ class _Call:
 
     @property
     def outcome(self) -> Outcome:
-        """What the last attempt has proved, where it was not let come to an end."""
+        """What is proved of a call that is cancelled: by its last attempt's error where that has ended and
+        another was being waited for, else by how far it has got.
+        """
         return self.proved or outcome_in(self.progress.phase)
 
     def log(self, level: int, outcome: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -15,8 +15,10 @@ from descope_native import (
     AiohttpTransport,
     ConnectionLost,
     NativeOAuthFinisher,
+    Outcome,
     RejectedError,
     RequestTimeout,
+    TransportError,
     UnexpectedResponse,
 )
 
@@ -129,7 +131,7 @@ async def test_a_tracer_that_fails_costs_nothing(
             assert type(await failure(transport, server.url())) is kind
     hears = {"on_request_start": True, "on_request_end": status is not None}
     assert bool(told) is hears.get(signal, status is None)
-    assert [record.getMessage() for record in caplog.records if record.funcName == "_harmless"] == (
+    assert [record.getMessage() for record in caplog.records if record.funcName == "send_harmlessly"] == (
         ["a tracer failed (RuntimeError)"] if told else []
     )
     assert CANARY not in caplog.text
@@ -207,3 +209,41 @@ async def test_a_trace_config_that_makes_no_context_fails_before_anything_is_sen
         error = await failure(AiohttpTransport(owner), server.url())
     assert error.args == ("connect", "the transport failed (KeyError)")
     assert server.connections == []
+
+
+@pytest.mark.parametrize(
+    "signal", ["on_connection_create_start", "on_connection_create_end", "on_connection_reuseconn"]
+)
+async def test_a_tracer_that_fails_in_the_connector_costs_neither_call_nor_socket(signal: str) -> None:
+    """aiohttp would lose the connection that it was about to hand over."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError(CANARY)
+
+    config = tracing(**{signal: fail})
+    async with (
+        serve(answering(session("a.b.c"))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        transport = AiohttpTransport(owner)
+        for _ in range(3):
+            assert (await finish(transport, server.url())).session_jwt == "a.b.c"
+        assert len(server.connections) == 1
+    await server.until(lambda: not server.open)
+
+
+async def test_a_header_that_no_request_can_have_is_not_sent_and_not_proved_so() -> None:
+    """A tracer may add headers. What aiohttp refuses it refuses where bytes might have left already."""
+
+    async def inject(_: object, __: object, params: aiohttp.TraceRequestStartParams) -> None:
+        cast("Any", params.headers)["X-Bad"] = f"a\r\n{CANARY}"
+
+    config = tracing(on_request_start=inject)
+    async with (
+        serve(answering(session("a.b.c"))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        error = await failure(AiohttpTransport(owner), server.url())
+        assert type(error) is TransportError
+        assert (error.problem, error.outcome) == ("the transport failed (ValueError)", Outcome.UNKNOWN)
+        assert server.received == b""

@@ -1,4 +1,20 @@
-"""The real network. The only module that imports aiohttp's client."""
+"""The real network. The only module that imports aiohttp's client.
+
+It works below aiohttp's sessions: takes a connection from the connector, looks at it, writes to it at once
+and reads what comes back. A session would do the same with a jar, redirects, middlewares and defaults
+between, at twice the cost, and could not say whether a byte has left. What is used there is public and
+partly undocumented: `BaseConnector.connect`, `ResponseHandler` (``set_response_params``, ``read``,
+``should_close``, ``exception``), `StreamWriter` and `Trace`. Were it to change, calls would fail before
+their first byte, and the contract tests with them.
+
+How far a call has got, and which line says so:
+
+    pool     Lifecycle.run                   until there is a place among ``limit``
+    connect  AiohttpTransport._send          DNS, TCP, proxy, TLS, and whether the connection is clean
+    send     AiohttpTransport._converse      before the first byte may leave
+    wait     _look_whether_sent              nothing is left to be sent
+    read     AiohttpTransport._converse      the head of the answer is there
+"""
 
 import asyncio
 import errno
@@ -9,7 +25,7 @@ import socket
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
@@ -223,7 +239,9 @@ class AiohttpTransport:
         return answer
 
     def _destination_of(self, url: URL) -> aiohttp.ClientRequest:
-        """What a connector wants to know of a request, and the headers that say where it goes."""
+        """What a connector wants to know of a request, and the headers that say where it goes. It is
+        never sent itself.
+        """
         if self._destination is None or self._destination.url != url:  # as a rule there is one only
             if url.scheme not in {"http", "https"}:
                 raise aiohttp.InvalidURL(url)
@@ -277,9 +295,8 @@ class AiohttpTransport:
         try:
             protocol.set_response_params(auto_decompress=False, read_until_eof=True)
             writer = StreamWriter(protocol, asyncio.get_running_loop())
-            # The head is kept back until the body comes: from then on bytes leave, and not before.
-            await writer.write_headers(outgoing.start_line, outgoing.headers)
             progress.phase = "send"
+            await writer.write_headers(outgoing.start_line, outgoing.headers)  # kept back for the body
             # Not drained, since an answer may come while the rest of the body is still being taken.
             await writer.write(request.body, drain=False)
             _look_whether_sent(transport, progress)
@@ -289,13 +306,7 @@ class AiohttpTransport:
                 progress.answer = HttpResponse(head.status, tuple(head.headers.items()))
             await outgoing.tell_answer(head)
             answer = await self._read_body(protocol, head, content, progress)
-            is_reusable = (
-                content.is_eof()
-                and content is not aiohttp.EMPTY_PAYLOAD  # what should have no body may yet have more to come
-                and len(request.body) <= _SURELY_SENT
-                and not transport.is_closing()
-                and not transport.get_write_buffer_size()
-            )
+            is_reusable = _is_over(request, content, transport)
             return answer
         finally:
             if is_reusable:
@@ -391,6 +402,7 @@ async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[_Head, aiohtt
         if not 100 <= message.code < 200 or message.code == 101:
             return _Head(url, message.code, message.reason, message.version, message.headers), content
         del message, content  # it announces an answer, which is waited for with nothing in this frame
+        await asyncio.sleep(0)  # or thousands of them would keep the loop, and the deadline with it
 
 
 class _Outgoing:
@@ -398,7 +410,7 @@ class _Outgoing:
 
     They are told what aiohttp's own client tells them, but of bodies, which hold codes and tokens, nothing,
     and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's password. They
-    may add headers. Where one fails it costs nobody a session.
+    may add headers.
 
     Connection and headers are kept here, since frames that hold them show a proxy's password and the bearer.
     """
@@ -412,7 +424,10 @@ class _Outgoing:
         self.headers = destination.headers.copy()
         self.headers.update(request.headers)
         self.headers["Content-Length"] = str(len(request.body))
-        self.traces = [Trace(session, config, config.trace_config_ctx()) for config in session.trace_configs]
+        self.traces = [
+            cast("Trace", _Harmless(Trace(session, config, config.trace_config_ctx())))
+            for config in session.trace_configs
+        ]
         self._is_open = False
         self._connection: Connection
 
@@ -433,31 +448,37 @@ class _Outgoing:
     async def tell_start(self) -> None:
         self._is_open = True
         for trace in self.traces:
-            with _harmless():
-                await trace.send_request_start(self.request.method, self.request.url, self.headers)
+            await trace.send_request_start(self.request.method, self.request.url, self.headers)
 
     async def tell_answer(self, head: _Head) -> None:
         self._is_open = False
         response = cast("aiohttp.ClientResponse", head)
         for trace in self.traces:
-            with _harmless():
-                await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
+            await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
 
     async def tell_failure(self, name: str) -> None:
         if self._is_open:
             for trace in self.traces:
-                with _harmless():
-                    await trace.send_request_exception(
-                        self.request.method, self.request.url, self.headers, aiohttp.ClientError(name)
-                    )
+                error = aiohttp.ClientError(name)
+                await trace.send_request_exception(self.request.method, self.request.url, self.headers, error)
 
 
-@contextmanager
-def _harmless() -> Generator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 -- it is somebody else's code
-        _log.warning("a tracer failed (%s)", type(error).__name__)
+class _Harmless:
+    """A tracer whose failures are logged and cost nobody a call, a session or, in the connector, a socket."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def __getattr__(self, signal: str) -> Callable[..., Awaitable[None]]:
+        send = getattr(self._trace, signal)
+
+        async def send_harmlessly(*arguments: object) -> None:
+            try:
+                await send(*arguments)
+            except Exception as error:  # noqa: BLE001 -- it is somebody else's code
+                _log.warning("a tracer failed (%s)", type(error).__name__)
+
+        return send_harmlessly
 
 
 def _at_once(telling: Coroutine[Any, Any, None]) -> None:
@@ -465,6 +486,17 @@ def _at_once(telling: Coroutine[Any, Any, None]) -> None:
     with suppress(StopIteration, RuntimeError):  # the last from one that will not be stopped
         telling.send(None)
         telling.close()
+
+
+def _is_over(request: HttpRequest, content: aiohttp.StreamReader, transport: asyncio.Transport) -> bool:
+    """Whether neither side has anything more to say, so that the next call may have the connection."""
+    return (
+        content.is_eof()
+        and content is not aiohttp.EMPTY_PAYLOAD  # to a 101 or 204 there may be more than it should have
+        and not transport.is_closing()
+        and not transport.get_write_buffer_size()
+        and len(request.body) <= _SURELY_SENT
+    )
 
 
 def _look_whether_sent(transport: asyncio.Transport, progress: Progress) -> None:
