@@ -243,7 +243,7 @@ def _unfrozen(cls: type[Model]) -> type[Model]:
     """
     # Both, for CPython sets an attribute without a lookup only where neither is overridden.
     members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return type(cls.__name__, (cls,), members)
+    return cast("type[Model]", type(cls.__name__, (cls,), members))
 
 
 # A class's hook is put together as source, a few lines for each field by its type, and compiled, as cattrs
