@@ -3,16 +3,22 @@
 import json
 import logging
 import platform
+import string
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import attrs
 import pytest
 from support import APPLE, PROJECT, STATE, Answer, answering_in_memory, only, session
+from yarl import URL
 
 from descope_native import (
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
+    InvalidRequestError,
     NativeOAuthFinisher,
     RateLimitedError,
     RejectedError,
@@ -520,3 +526,312 @@ async def test_identity_is_no_coding(coding: str) -> None:
     answer = Answer(200, [("Content-Encoding", coding)], JSON_SESSION.encode())
     async with answering_in_memory(answer) as service:
         assert (await service.finish(**APPLE)).session_jwt == "s.e.s"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, (), rb'{"sessionJwt": "s\ud800"}'),
+        Answer(200, [("Set-Cookie", "DS=s\udce9")], b"{}"),
+    ],
+    ids=["body", "cookie"],
+)
+async def test_a_token_that_utf8_cannot_carry_is_told_as_any_odd_one(answer: Answer) -> None:
+    """Half a surrogate pair: JSON can spell it, and aiohttp makes it of a header's odd bytes."""
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    assert caught.value.problem == NO_SESSION + "sessionJwt: expected token, found string)"
+
+
+LETTERS_AND_DIGITS: Final = set(string.ascii_letters + string.digits)
+CHARACTERS: Final = [chr(number) for number in range(0x180)]
+
+
+def refusal(project_id: str = PROJECT, **options: Any) -> str | None:
+    """What a finisher says of what it is made of."""
+    try:
+        NativeOAuthFinisher(project_id, InMemoryTransport(lambda _: HttpResponse(200)), **options)
+    except InvalidRequestError as error:
+        return str(error)
+    return None
+
+
+def test_a_project_id_is_made_of_these_characters() -> None:
+    """Those of a token (RFC 9110 §5.6.2), at least one of them."""
+    assert {char for char in CHARACTERS if not refusal("P" + char)} == LETTERS_AND_DIGITS | set(
+        "!#$%&'*+-.^_`|~"
+    )
+    assert not refusal("P")
+    assert refusal("")
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+def test_a_region_is_four_letters_or_digits(place: int) -> None:
+    """It becomes a part of a host's name; no shorter project id names one."""
+
+    def project(char: str, length: int) -> str:
+        return ("P" + "use1"[: place - 1] + char + "use1"[place:]).ljust(length, "x")
+
+    assert {char for char in CHARACTERS if not refusal(project(char, 32))} == LETTERS_AND_DIGITS
+    assert not refusal(project("-", 31))
+
+
+def test_a_key_is_made_of_these_characters() -> None:
+    """All that ASCII can print but the blank, at least one of them."""
+    keys = {char: refusal(auth_management_key="K" + char) for char in CHARACTERS}
+    assert [char for char in CHARACTERS if not keys[char]] == [chr(octet) for octet in range(0x21, 0x7F)]
+    assert refusal(auth_management_key="")
+
+
+def test_a_base_url_is_made_of_these_characters() -> None:
+    """Those of RFC 3986 §2, at least one of them; a query and a fragment are refused by themselves."""
+    problem = "base_url must be a URL, in the characters of RFC 3986"
+    refusals = {char: refusal(base_url=f"https://a.example/b{char}c") or "" for char in CHARACTERS}
+    fit = LETTERS_AND_DIGITS | set("-._~:/?#[]@!$&'()*+,;=%")
+    assert {char for char in CHARACTERS if problem not in refusals[char]} == fit
+    assert {char for char in CHARACTERS if not refusals[char]} == fit - set("?#")
+    assert problem in (refusal(base_url="") or "")
+
+
+async def test_a_trace_id_is_made_of_these_characters() -> None:
+    """Letters, digits and hyphens, from 1 to 64 of them: it is shown and logged as it came."""
+
+    async def traced(ray: str) -> str | None:
+        async with answering_in_memory(Answer(400, [("cf-ray", ray)])) as service:
+            with pytest.raises(RejectedError) as caught:
+                await service.finish()
+        assert isinstance(caught.value, RejectedError)
+        return caught.value.trace_id
+
+    assert {char for char in CHARACTERS if await traced("8f1e" + char)} == LETTERS_AND_DIGITS | {"-"}
+    assert [await traced("f" * length) for length in (0, 1, 64, 65)] == [None, "f", "f" * 64, None]
+
+
+async def test_a_handler_may_do_with_the_headers_what_it_likes() -> None:
+    """They are its own: the next request has them all."""
+    seen: list[int] = []
+
+    def answer(request: HttpRequest) -> HttpResponse:
+        seen.append(len(request.headers))
+        dict.clear(request.headers)  # type: ignore[arg-type]
+        return HttpResponse(200, (), JSON_SESSION.encode())
+
+    finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(answer))
+    await finisher.finish(**APPLE)
+    await finisher.finish(**APPLE)
+    assert seen == [9, 9]
+
+
+async def test_no_status_below_200_is_an_answer() -> None:
+    """Whatever it brings."""
+    async with answering_in_memory(attrs.evolve(session(), status=199)) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    assert isinstance(caught.value, UnexpectedResponse)
+    assert caught.value.problem == "the service answered 199, which means nothing here"
+
+
+@pytest.mark.parametrize("odd", [5, "to k", [], False])
+async def test_other_cookies_stand_in_for_nothing(odd: object) -> None:
+    """A token that cannot be one is told as if no cookie had come."""
+    answer = attrs.evolve(session(refreshJwt=odd), headers=[("Set-Cookie", "theirs=tok; Path=/")])
+    async with answering_in_memory(answer) as service:
+        result = await service.finish()
+    assert (result.session_jwt, result.refresh_jwt) == ("s.e.s", None)
+    assert [drift.path for drift in result.drift] == ["refreshJwt"]
+
+
+@pytest.mark.parametrize(
+    "attribute", ["Max-Age = 0 ", " max-age =\t-1", "EXPIRES = Thu, 01 Jan 1970 00:00:00 GMT "]
+)
+def test_white_space_around_an_attribute_of_a_cookie_is_none_of_it(attribute: str) -> None:
+    """RFC 6265 §5.2 takes it off the name and the value."""
+    assert read_cookies([f"DS=a;{attribute};Path=/"], 3600.0) == {}
+
+
+@pytest.mark.parametrize(
+    ("max_age", "reads"),
+    [("-", False), ("--1", False), ("9", True), ("100", True), ("9" * 20, True), ("9" * 21, False)],
+)
+def test_a_max_age_of_twenty_digits_is_read(max_age: str, reads: bool) -> None:
+    """It goes before Expires, which decides where it cannot be read."""
+    line = f"DS=a; Max-Age={max_age}; Expires=Thu, 01 Jan 1970 00:00:00 GMT"
+    assert read_cookies([line], 3600.0) == ({"DS": "a"} if reads else {})
+
+
+@pytest.fixture
+def five_hours_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process whose local time is not UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "EST5")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("five_hours_behind")
+@pytest.mark.parametrize("zone", ["", " -0000", " GMT"])
+def test_an_expiry_without_a_zone_is_in_utc(zone: str) -> None:
+    """Wherever the process runs."""
+    line = f"DS=a; Expires=Thu, 01 Jan 1970 01:00:00{zone}"
+    assert [read_cookies([line], now) for now in (3599.0, 3600.0)] == [{"DS": "a"}, {}]
+
+
+@pytest.mark.parametrize("year", ["10000", "9" * 30])
+def test_an_expiry_beyond_any_calendar_is_ignored(year: str) -> None:
+    """A cookie that may be over is better than no session."""
+    assert read_cookies([f"DS=a; Expires=Thu, 01 Jan {year} 00:00:00 GMT"], 3600.0) == {"DS": "a"}
+
+
+async def test_a_host_that_a_redirect_makes_of_the_code_is_not_shown() -> None:
+    """Whoever echoes a request may do so in any header."""
+    answer = Answer(302, [("Location", "https://c0de-1.example/")])
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish(provider="apple", state_id="s", code="c0de-1")
+    assert isinstance(caught.value, UnexpectedResponse)
+    assert caught.value.problem == f"the service redirected to https://{GONE}.example; not followed"
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"[]", b'"E061301"', b"null", b"{}"])
+async def test_a_rate_limit_is_told_whatever_its_body_is(body: bytes) -> None:
+    """The body decorates; when to come again is in the head."""
+    async with answering_in_memory(Answer(429, [("Retry-After", "7")], body)) as service:
+        with pytest.raises(RateLimitedError) as caught:
+            await service.finish()
+    error = caught.value
+    assert isinstance(error, RateLimitedError)
+    assert (error.code, error.description, error.message, error.retry_after) == (None, None, None, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "problem"),
+    [
+        (5, "must be a URL, in the characters of RFC 3986"),
+        (b"https://a.example", "must be a URL, in the characters of RFC 3986"),
+        ("https://a.example:99999", "is not a URL"),
+        ("https://[::1", "is not a URL"),
+        ("https:", "must be an absolute http or https URL"),
+        ("https:///p", "must be an absolute http or https URL"),
+        ("a.example/p", "must be an absolute http or https URL"),
+        ("//a.example/p", "must be an absolute http or https URL"),
+        ("ftp://a.example", "must be an absolute http or https URL"),
+        ("https://a@b.example", "must not hold a user name or password"),
+        ("https://a:b@c.example/p", "must not hold a user name or password"),
+        ("https://@c.example", "must not hold a user name or password"),
+        (URL("https://a:b@c.example/p"), "must not hold a user name or password"),
+        ("https://a.example/?", "must not hold a query or fragment"),
+        ("https://a.example/#", "must not hold a query or fragment"),
+        ("https://a.example/p?q#f", "must not hold a query or fragment"),
+        ("http://a.example", "must be https, or a loopback address (allow_http=True insists)"),
+        ("http://localhost.example", "must be https, or a loopback address (allow_http=True insists)"),
+        ("http://mylocalhost", "must be https, or a loopback address (allow_http=True insists)"),
+        ("http://10.0.0.1", "must be https, or a loopback address (allow_http=True insists)"),
+    ],
+    ids=str,
+)
+def test_a_base_url_is_refused_with_its_reason(base_url: Any, problem: str) -> None:
+    """To the word, and without the value."""
+    assert refusal(base_url=base_url) == f"base_url {problem}"
+
+
+@pytest.mark.parametrize(
+    ("project_id", "base_url", "url"),
+    [
+        (PROJECT, None, "https://api.descope.com"),
+        ("Puse1".ljust(31, "x"), None, "https://api.descope.com"),
+        ("Puse1".ljust(32, "x"), None, "https://api.use1.descope.com"),
+        ("Puse1".ljust(32, "x"), "https://a.example", "https://a.example"),
+        (PROJECT, URL("https://a.example/p/"), "https://a.example/p"),
+        (PROJECT, "https://a.example//p", "https://a.example//p"),
+    ],
+)
+async def test_a_request_goes_where_its_project_is(
+    project_id: str, base_url: str | URL | None, url: str
+) -> None:
+    """To the base that was given, else to the region, else to the one host for all."""
+    transport = InMemoryTransport(lambda _: HttpResponse(200, (), JSON_SESSION.encode()))
+    await NativeOAuthFinisher(project_id, transport, base_url=base_url).finish(**APPLE)
+    assert str(only(transport.requests).url) == url + "/v1/auth/oauth/native/finish"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_plain_http_is_let_in_where_the_caller_insists(scheme: str) -> None:
+    """And only then, off loopback; nothing else is let in by it."""
+    assert refusal(base_url=f"{scheme}://a.example", allow_http=True) is None
+    assert refusal(base_url="ftp://a.example", allow_http=True)
+    assert refusal(base_url=f"{scheme}://a@b.example", allow_http=True)
+
+
+async def test_all_that_is_odd_in_an_answer_is_told() -> None:
+    """In its body, in its cookies and of its status: none of it hides another."""
+    odd = session(refreshJwt=5, firstSeen=1, unsavedSSO="no")
+    answer = attrs.evolve(odd, status=201, headers=[("Set-Cookie", "DSR=tok; Path=/")])
+    async with answering_in_memory(answer) as service:
+        result = await service.finish()
+    assert result.refresh_jwt == "tok"
+    assert sorted(f"{drift.path}: {drift.expected}, {drift.found}" for drift in result.drift) == [
+        "firstSeen: boolean, integer",
+        "refreshJwt: token, integer",
+        "status: 200, 201",
+        "unsavedSSO: boolean, string",
+    ]
+
+
+DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def test_retry_after_may_be_any_date_of_http() -> None:
+    """Whatever its day of the week and its month (RFC 9110 §5.6.7)."""
+    for day in DAYS:
+        assert parse_retry_after([f"{day}, 02 Jan 1970 00:00:07 GMT"], 86400.0) == 7.0
+    for number, month in enumerate(MONTHS, 1):
+        now = datetime(1970, number, 1, tzinfo=UTC).timestamp()
+        assert parse_retry_after([f"Thu, 01 {month} 1970 00:00:07 GMT"], now) == 7.0
+    assert parse_retry_after(["Thu, 01 Jan 9999 00:00:00 GMT"], 0.0) == 3600.0
+    assert parse_retry_after([" \tThu, 01 Jan 1970 00:00:07 GMT\t "], 0.0) == 7.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "-7",
+        "+7",
+        "7.0",
+        "\u0667",
+        "\u00a07",
+        "7, 7",
+        "Thursday, 01-Jan-70 00:00:07 GMT",
+        "Thu Jan  1 00:00:07 1970",
+        "Thu, 01 Jan 0970 00:00:07 GMT",
+        "Thu, 01 Jan 970 00:00:07 GMT",
+        "Thu, 01 Jan 19700 00:00:07 GMT",
+        "Thu, 1 Jan 1970 00:00:07 GMT",
+        "Thu, 001 Jan 1970 00:00:07 GMT",
+        "Thu, 01 Jan 1970 0:00:07 GMT",
+        "Thu, 01 Jan 1970 00:0:07 GMT",
+        "Thu, 01 Jan 1970 00:00:7 GMT",
+        "Thu, 01 Jan 1970 00:00:007 GMT",
+        "Thu, 01 Jan 1970 00:00 GMT",
+        "Thu, 01 Jan 1970 00:00:07 +0000",
+        "Thu, 01 Jan 1970 00:00:07 UTC",
+        "Thu, 01 Jan 1970 00:00:07",
+        "Thu, 01 Jan 1970 00:00:07 GMT+1",
+        "Thu 01 Jan 1970 00:00:07 GMT",
+        "01 Jan 1970 00:00:07 GMT",
+        "thu, 01 Jan 1970 00:00:07 GMT",
+        "Thu, 01 jan 1970 00:00:07 GMT",
+        "Xxx, 01 Jan 1970 00:00:07 GMT",
+        "Thu, 32 Jan 1970 00:00:07 GMT",
+        "Thu, 01 Jan 1970 24:00:07 GMT",
+        "Thu, \u0660\u0661 Jan 1970 00:00:07 GMT",
+        "Thu, 01 Jan 1\u0669\u0667\u0660 00:00:07 GMT",
+        "Thu, 01 Jan 1970 00:00:0\u0667 GMT",
+    ],
+)
+def test_what_is_nearly_a_retry_after_is_none(value: str) -> None:
+    """Doubt gives None, and the caller its own choice."""
+    assert parse_retry_after([value], 0.0) is None

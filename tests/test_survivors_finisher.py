@@ -4,23 +4,30 @@ import asyncio
 import inspect
 import logging
 import sys
+import time
+import traceback
 from typing import Any
 
+import attrs
 import pytest
 from support import PROJECT, Answer, answering_in_memory, as_json, session
 from yarl import URL
 
 from descope_native import (
+    AppleUser,
+    FinishRequest,
     FinishResult,
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
     InvalidRequestError,
     NativeOAuthFinisher,
+    RejectedError,
     RequestTimeout,
     Retry,
     UnexpectedResponse,
 )
+from descope_native.finisher import _Call
 from descope_native.models import FrozenDict
 
 
@@ -159,3 +166,195 @@ def test_the_longest_time_is_the_largest_float() -> None:
     NativeOAuthFinisher(PROJECT, transport, timeout=longest)
     with pytest.raises(InvalidRequestError):
         NativeOAuthFinisher(PROJECT, transport, timeout=2 * int(longest))
+
+
+def test_nothing_is_logged_where_nobody_asked_for_it() -> None:
+    """Python prints the warnings of a logger without a handler; a library has one that does nothing."""
+    handlers = logging.getLogger("descope_native").handlers
+    assert logging.NullHandler in map(type, handlers)
+
+
+@pytest.mark.parametrize("send", [None, 5, "send"])
+def test_what_cannot_send_is_no_transport(send: object) -> None:
+    """Whatever it has under that name."""
+
+    class Odd:
+        def __init__(self) -> None:
+            self.send = send
+
+    odd: Any = Odd()
+    with pytest.raises(InvalidRequestError, match=r"transport must have send\(\)"):
+        NativeOAuthFinisher(PROJECT, odd)
+
+
+CANARY = "canary value"
+
+
+@pytest.mark.parametrize("name", ["project_id", "base_url", "auth_management_key"])
+@pytest.mark.parametrize("opened", [False, True], ids=["made", "opened"])
+def test_what_is_refused_is_in_no_frame(name: str, opened: bool) -> None:
+    """Whoever swaps two settings gives a key for a project id; collectors record locals."""
+    arguments: dict[str, Any] = {"project_id": PROJECT, name: CANARY}
+    if not opened:
+        arguments["transport"] = InMemoryTransport(lambda _: HttpResponse(200))
+    with pytest.raises(InvalidRequestError) as caught:
+        (NativeOAuthFinisher.open if opened else NativeOAuthFinisher)(**arguments)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("descope_native")]
+    assert len(ours) == (2 if opened else 1)
+    assert not [frame for frame in ours if CANARY in map(str, frame.f_locals.values())]
+
+
+async def test_a_failure_is_logged_in_full_where_only_warnings_are(caplog: pytest.LogCaptureFixture) -> None:
+    """With the status and the trace id of the answer, as production has it set."""
+    caplog.set_level(logging.WARNING, "descope_native")
+    async with answering_in_memory(Answer(400, [("cf-ray", "8f1e-FRA")])) as service:
+        with pytest.raises(RejectedError):
+            await service.finish()
+    (record,) = [record for record in caplog.records if record.name == "descope_native"]
+    assert (vars(record)["descope_status"], vars(record)["descope_trace_id"]) == (400, "8f1e-FRA")
+    assert " status=400 " in record.getMessage()
+    assert record.getMessage().endswith(" trace_id=8f1e-FRA")
+
+
+async def test_no_attempt_has_less_than_no_time() -> None:
+    """A transport may count on it, however late the event loop is."""
+    seen: list[float] = []
+
+    class Late:
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            seen.append(request.timeout)
+            return HttpResponse(200, (), as_json({"sessionJwt": "s.e.s"}))
+
+    finisher = NativeOAuthFinisher(PROJECT, Late())
+    request = FinishRequest(provider="google", state_id="s", id_token="t")
+    await finisher._attempt(_Call(request, 1.0, started=time.monotonic() - 9))
+    assert seen == [0.0]
+
+
+async def test_what_one_attempt_proved_says_nothing_of_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    """The service said no to the first; the second is cancelled on its way, and may have been a yes."""
+    caplog.set_level(logging.INFO, "descope_native")
+    no = Answer(429, [("cf-ray", "8f1e-FRA"), ("Retry-After", "0")])
+
+    waited = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        service.arrived.clear()
+        waited.set()
+
+    async with answering_in_memory(no, Answer(never=True), retry=Retry(sleep=sleep)) as service:
+        call = asyncio.create_task(service.finish())
+        await waited.wait()
+        await service.arrived.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    (record,) = [record for record in caplog.records if record.name == "descope_native"]
+    facts = vars(record)
+    assert facts["descope_outcome"] == "unknown (cancelled)"
+    assert (facts["descope_status"], facts["descope_trace_id"], facts["descope_attempts"]) == (None, None, 2)
+
+
+def test_a_logged_time_has_no_fewer_than_three_places(caplog: pytest.LogCaptureFixture) -> None:
+    """Ten calls, each a millisecond longer than the one before, do not all end on a hundredth."""
+    caplog.set_level(logging.INFO, "descope_native")
+    request = FinishRequest(provider="google", state_id="s", id_token="t")
+    for milliseconds in range(10):
+        _Call(request, 1.0, started=time.monotonic() - milliseconds / 1000).log(logging.INFO, "session")
+    last = {round(vars(record)["descope_elapsed"] * 1000) % 10 for record in caplog.records}
+    assert len(last) > 1
+
+
+async def test_a_session_that_is_refused_is_in_no_frame() -> None:
+    """Strictness raises with the tokens in reach, and a collector may look further than a repr."""
+    async with answering_in_memory(session(firstSeen=1), strict=True) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if frame.f_globals["__name__"].startswith("descope_native")]
+    assert len(ours) > 2
+    held = [value for frame in ours for value in frame.f_locals.values()]
+    assert not [value for value in held if isinstance(value, FinishResult)]
+
+
+TEXT = "must be a non-empty string, 65536 characters at most"
+EXACTLY_ONE = "exactly one of code and id_token must be given"
+NO_USER = "user must be an AppleUser or the JSON text of an object, 4096 characters at most"
+NO_USERS: list[Any] = [
+    "",
+    " ",
+    "[]",
+    "null",
+    '"a"',
+    "{",
+    '{"a": NaN}',
+    5,
+    {},
+    b"{}",
+    '{"a": "\ud800"}',
+    "{}".ljust(4097),
+    '{"a":' + "[" * 64 + "]" * 64 + "}",
+]
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        *(
+            ({name: value}, f"{name} {TEXT}{', or None' if name == 'id_token' else ''}")
+            for name in ("provider", "state_id", "id_token")
+            for value in ("", " ", "\t\u2003", 5, b"s", ["s"], "s" * 65_537, "\ud800")
+        ),
+        ({"id_token": None, "code": ""}, f"code {TEXT}, or None"),
+        ({"code": "s" * 65_537}, f"code {TEXT}, or None"),
+        ({"provider": None}, f"provider {TEXT}"),
+        ({"state_id": None}, f"state_id {TEXT}"),
+        ({"id_token": None}, EXACTLY_ONE),
+        ({"code": "c"}, EXACTLY_ONE),
+        *(({"user": user}, NO_USER) for user in NO_USERS),
+    ],
+)
+def test_a_request_is_refused_with_its_reason(changed: dict[str, Any], problem: str) -> None:
+    """To the word, and without the value."""
+    with pytest.raises(InvalidRequestError) as caught:
+        FinishRequest(**({"provider": "google", "state_id": "s", "id_token": "t"} | changed))
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({name: "s" * 65_536} for name in ("provider", "state_id", "id_token")),
+        {"id_token": None, "code": "s" * 65_536},
+        {"id_token": None, "code": "\u00e9"},
+        {"state_id": " s"},
+        {"user": "{}"},
+        {"user": "{}".ljust(4096)},
+        {"user": '{"a":' + "[" * 63 + "]" * 63 + "}"},
+        {"user": AppleUser()},
+        {"user": AppleUser(given_name="", middle_name="s" * 4096, family_name="\u00e9")},
+    ],
+)
+def test_a_request_of_such_a_size_is_let_in(changed: dict[str, Any]) -> None:
+    """The largest that there may be, and the oddest."""
+    arguments: dict[str, Any] = {"provider": "google", "state_id": "s", "id_token": "t"} | changed
+    request = FinishRequest(**arguments)
+    assert {name: getattr(request, name) for name in arguments} == arguments
+
+
+@pytest.mark.parametrize("part", ["given_name", "middle_name", "family_name"])
+@pytest.mark.parametrize("value", [5, b"Ada", ["Ada"], "s" * 4097, "\ud800"], ids=range(5))
+def test_a_part_of_a_name_is_refused_with_its_reason(part: str, value: Any) -> None:
+    """To the word, and without the value."""
+    with pytest.raises(InvalidRequestError) as caught:
+        AppleUser(**{part: value})
+    assert str(caught.value) == f"{part} must be a string, 4096 characters at most, or None"
+
+
+def test_a_name_has_no_parts_unless_told() -> None:
+    """None, which the wire leaves out; an empty one is sent as it is."""
+    assert attrs.astuple(AppleUser()) == (None, None, None)
+    request = FinishRequest(provider="google", state_id="s", id_token="t")
+    assert (request.code, request.user) == (None, None)
+    assert FinishRequest(provider="google", state_id="s", code="c").id_token is None
