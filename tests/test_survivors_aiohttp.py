@@ -2,10 +2,15 @@
 
 import asyncio
 import errno
+import gc
+import math
 import os
+import socket
 import ssl
 import subprocess
 import sys
+import traceback
+import weakref
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -14,6 +19,10 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
+from certs import Authority
+from harness import servers
+from harness.calls import finish
+from harness.servers import serve
 from multidict import CIMultiDict, CIMultiDictProxy
 from support import GOOGLE, PROJECT, raw_server, read_request
 from yarl import URL
@@ -31,7 +40,7 @@ from descope_native import (
     TransportError,
     UnexpectedResponse,
 )
-from descope_native.transports.aiohttp import AiohttpTransport, _connect_failure, _sent
+from descope_native.transports.aiohttp import AiohttpTransport, _connect_failure, _cut, _is_over, _sent
 
 KEY: Any = SimpleNamespace(host="a.example", port=443, ssl=True, is_ssl=True)
 INFO = aiohttp.RequestInfo(URL("https://a"), "CONNECT", CIMultiDictProxy(CIMultiDict()), URL("https://a"))
@@ -329,3 +338,587 @@ async def test_a_session_that_was_closed_is_refused() -> None:
     with pytest.raises(InvalidRequestError) as caught:
         AiohttpTransport(session)
     assert str(caught.value) == "session must be open"
+
+
+class ForeignError(OSError):
+    """Of a connector that is not aiohttp's: its number does not make Python call it a ``ConnectionError``."""
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (errno.ECONNRESET, "reset"),
+        (errno.ECONNABORTED, "reset"),
+        (errno.EPIPE, "reset"),
+        (errno.ECONNREFUSED, "refused"),
+        (errno.EMFILE, "other"),
+    ],
+)
+def test_the_number_of_an_error_says_why_whatever_its_kind(number: int, reason: Any) -> None:
+    """A number is the system's word; the kind is only looked at where there is none."""
+    error = aiohttp.ClientConnectorError(KEY, ForeignError(number, "canary"))
+    assert facts(_connect_failure(error, 5.0, has_proxy=False)) == facts(unreached(reason))
+
+
+async def test_a_body_is_not_http_where_either_the_error_or_the_connection_says_so() -> None:
+    """The parsers of aiohttp tell it in two places, of which one is enough; else a connection was lost."""
+    torn = HttpProcessingError(code=400, message="canary")
+    for error, of_the_connection, taken_for in (
+        (torn, None, UnexpectedResponse(200, "the answer's body is not HTTP")),
+        (
+            aiohttp.ClientPayloadError("canary"),
+            torn,
+            UnexpectedResponse(200, "the answer's body is not HTTP"),
+        ),
+        (
+            aiohttp.ClientPayloadError("canary"),
+            aiohttp.ServerDisconnectedError("canary"),
+            ConnectionLost("read", "the connection was lost within the answer"),
+        ),
+    ):
+        protocol = ResponseHandler(asyncio.get_running_loop())
+        if of_the_connection is not None:
+            protocol.set_exception(of_the_connection)
+        assert facts(_cut(200, error, protocol)) == facts(taken_for)
+
+
+async def test_what_is_not_told_is_a_mebibyte_and_five_seconds() -> None:
+    """To the byte and to the second, which is not rounded up either."""
+    asked: list[aiohttp.ClientTimeout] = []
+
+    class Asked(aiohttp.TCPConnector):
+        async def connect(self, request: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:
+            asked.append(timeout)
+            return await super().connect(request, traces, timeout)
+
+    bodies = [b"x" * size for size in (1 << 20, (1 << 20) + 1)]
+    async with (
+        serve(servers.answering(*(servers.answer(200, body) for body in bodies))) as server,
+        aiohttp.ClientSession(connector=Asked()) as owner,
+        AiohttpTransport.open() as opened,
+    ):
+        for transport in (AiohttpTransport(owner), opened):
+            assert (await transport.send(to(server))).body == bodies[0]
+        for transport in (AiohttpTransport(owner), opened):
+            with pytest.raises(UnexpectedResponse, match="larger than 1048576 bytes"):
+                await transport.send(to(server))
+    assert {(limits.connect, limits.ceil_threshold) for limits in asked} == {(5.0, math.inf)}
+
+
+def to(server: servers.Server, body: bytes = b"{}", timeout: float = 5.0) -> HttpRequest:
+    return HttpRequest(method="POST", url=URL(server.url()), headers={}, body=body, timeout=timeout)
+
+
+async def test_a_body_of_no_stated_length_ends_with_its_connection() -> None:
+    """As HTTP/1.0 had it: what comes until then is the body."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(b'HTTP/1.1 200 Whatever\r\n\r\n{"sessionJwt"')
+        await asyncio.sleep(0)
+        connection.send(b': "s.e.s"}')
+        connection.finish()
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        assert (await finish(transport, server.url())).session_jwt == "s.e.s"
+
+
+async def test_an_answer_to_a_request_that_is_half_sent_is_taken_and_the_rest_is_not_sent() -> None:
+    """Nobody waits for a peer to read what it has answered already; its connection is not used again."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.arrived(1)
+        connection.transport.pause_reading()
+        connection.send(servers.answer(413))
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        for count in (1, 2):
+            request = to(server, b"x" * 20_000_000, timeout=2)
+            assert (await transport.send(request)).status == 413
+            assert len(server.connections) == count
+            server.connections[-1].transport.resume_reading()
+            await server.connections[-1].gone()
+    assert len(server.received) < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(99, None), (200, ConnectionLost), (299, ConnectionLost), (300, None)],
+)
+async def test_a_status_beyond_2xx_counts_without_its_body_and_a_2xx_does_not(status: int, kind: Any) -> None:
+    """To the number: a session is in the body, all else is in the status."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(b"HTTP/1.1 %03d Whatever\r\nContent-Length: 9\r\n\r\n{" % status)
+        connection.finish()
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        if kind is None:
+            answer = await transport.send(to(server))
+            assert (answer.status, answer.header("content-length"), answer.body) == (status, "9", b"")
+        else:
+            with pytest.raises(kind):
+                await transport.send(to(server))
+
+
+@pytest.mark.parametrize("status", [100, 102, 103, 199])
+async def test_an_answer_that_only_announces_one_is_passed_over(status: int) -> None:
+    """From the first of them to the last, and however many there are."""
+    interim = f"HTTP/1.1 {status} Whatever\r\n\r\n".encode()
+    script = servers.answering(interim * 3 + servers.session("a.b.c"))
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        assert (await finish(transport, server.url(), timeout=2)).session_jwt == "a.b.c"
+
+
+async def test_a_thousand_announcements_in_one_packet_leave_the_loop_its_turns() -> None:
+    """Whatever else runs there, the deadline among it, does not wait for the last of them."""
+    script = servers.answering(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000 + servers.session("a.b.c"))
+    turns = 0
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        call = asyncio.create_task(finish(transport, server.url()))
+        while not call.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert (await call).session_jwt == "a.b.c"
+    assert turns > 1000
+
+
+async def test_an_announcement_is_not_kept_while_its_answer_is_awaited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may hold a cookie, and a frame that waits may end up in somebody's collector of errors."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(b"HTTP/1.1 103 Early Hints\r\nSet-Cookie: DS=canary\r\n\r\n")
+        await connection.gone()
+
+    read = ResponseHandler.read
+    begun: list[ResponseHandler] = []
+    passed = asyncio.Event()
+
+    async def watched(protocol: ResponseHandler) -> Any:
+        begun.append(protocol)
+        if len(begun) == 2:
+            passed.set()
+        return await read(protocol)
+
+    monkeypatch.setattr(ResponseHandler, "read", watched)
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        call = asyncio.create_task(transport.send(to(server)))
+        call.add_done_callback(lambda _: passed.set())
+        await passed.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await call
+    frames = {
+        frame.f_code.co_name: repr(frame.f_locals)
+        for frame, _ in traceback.walk_tb(cancelled.value.__traceback__)
+        if frame.f_globals["__name__"].startswith("descope_native")
+    }
+    assert "_read_head" in frames
+    assert "canary" not in "".join(frames.values())
+
+
+async def test_what_was_sent_only_later_has_been_sent_when_a_call_ends() -> None:
+    """A body that sockets do not take at once has left by then, and nothing but its answer is missing."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        read.set()
+        await connection.gone()
+
+    read = asyncio.Event()
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        request = to(server, b"x" * 20_000_000)
+        call = asyncio.create_task(transport.send(request))
+        call.add_done_callback(lambda _: read.set())
+        await read.wait()
+        assert request.progress.phase == "send"  # nobody has looked since
+        await transport.close()
+        with pytest.raises(TransportClosed) as caught:
+            await call
+    assert caught.value.phase == "wait"
+
+
+@pytest.mark.parametrize(
+    ("size", "ended", "empty", "closing", "buffered", "over"),
+    [
+        (16 * 1024, True, False, False, 0, True),
+        (16 * 1024 + 1, True, False, False, 0, False),
+        (1, False, False, False, 0, False),
+        (1, True, True, False, 0, False),
+        (1, True, False, True, 0, False),
+        (1, True, False, False, 1, False),
+    ],
+    ids=["kept", "a large request", "half an answer", "no body due", "closing", "half a request"],
+)
+async def test_a_connection_is_kept_where_neither_side_has_more_to_say(
+    size: int, ended: bool, empty: bool, closing: bool, buffered: int, over: bool
+) -> None:
+    """Each sign of more is enough by itself; over a socket they come in company."""
+    request = HttpRequest(method="POST", url=URL("https://a"), headers={}, body=b"x" * size, timeout=1.0)
+    loop = asyncio.get_running_loop()
+    content = aiohttp.EMPTY_PAYLOAD if empty else aiohttp.StreamReader(ResponseHandler(loop), 1024, loop=loop)
+    if ended:
+        content.feed_eof()
+    transport = mock.Mock(
+        **{"is_closing.return_value": closing, "get_write_buffer_size.return_value": buffered}
+    )
+    assert _is_over(request, content, transport) is over
+
+
+async def test_a_session_whose_connector_was_closed_is_refused() -> None:
+    """It may have been shared, and then the session itself does not know."""
+    connector = aiohttp.TCPConnector()
+    async with aiohttp.ClientSession(connector=connector, connector_owner=False) as session:
+        await connector.close()
+        with pytest.raises(InvalidRequestError) as caught:
+            AiohttpTransport(session)
+    assert str(caught.value) == "session must be open"
+
+
+async def test_who_waits_for_a_place_at_a_host_waits_in_the_pool() -> None:
+    """A connector may have fewer connections for one host than in all; the wait for those is no connect."""
+    connector = aiohttp.TCPConnector(limit=100, limit_per_host=1)
+    async with (
+        serve(servers.Connection.gone) as server,
+        aiohttp.ClientSession(connector=connector) as owner,
+    ):
+        transport = AiohttpTransport(owner)
+        first = asyncio.create_task(transport.send(to(server)))
+        await server.until(lambda: bool(server.received))
+        with pytest.raises(RequestTimeout) as caught:
+            await transport.send(to(server, timeout=0.05))
+        assert caught.value.phase == "pool"
+        await transport.close()
+        await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_certificates_are_checked_unless_told_otherwise() -> None:
+    """One that nobody vouches for is refused before anything is said."""
+    stranger = Authority().certify("localhost").server_context()
+    async with serve(servers.answering(servers.session("a.b.c")), stranger) as server:
+        async with AiohttpTransport.open() as transport:
+            with pytest.raises(TLSError, match="the certificate is not valid"):
+                await finish(transport, server.url("https"))
+        assert server.received == b""
+        async with AiohttpTransport.open(ssl=False) as transport:
+            assert (await finish(transport, server.url("https"))).session_jwt == "a.b.c"
+
+
+async def test_a_refused_proxy_leaves_no_password_in_a_traceback() -> None:
+    """Nor in any local of ours: whoever collects errors with their frames does not get it."""
+    async with aiohttp.ClientSession() as session:
+        for make in (
+            lambda proxy: AiohttpTransport.open(proxy=proxy),
+            lambda proxy: AiohttpTransport(session, proxy=proxy),
+        ):
+            with pytest.raises(InvalidRequestError) as caught:
+                make("ftp://user:canary@proxy")
+            frames = [
+                frame
+                for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+                if frame.f_globals["__name__"].startswith("descope_native")
+            ]
+            assert len(frames) == 1
+            assert "canary" not in repr(frames[0].f_locals)
+            assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+async def test_a_clean_connection_is_used_again_unless_told_otherwise(reuse: bool) -> None:
+    """And the server is told that there will be no next request."""
+    options: dict[str, Any] = {} if reuse else {"reuse_connections": False}
+    script = servers.answering(servers.session("a.b.c"))
+    async with serve(script) as server, AiohttpTransport.open(**options) as transport:
+        for _ in range(2):
+            await finish(transport, server.url())
+    assert len(server.connections) == (1 if reuse else 2)
+    assert server.received.lower().count(b"connection: close\r\n") == (0 if reuse else 2)
+
+
+async def test_what_is_opened_keeps_to_the_limits_it_was_opened_with() -> None:
+    """Of time, as its error says, and of size."""
+    async with (
+        serve(servers.Connection.gone) as silent,
+        AiohttpTransport.open(connect_timeout=0.05) as transport,
+    ):
+        with pytest.raises(RequestTimeout) as late:
+            await finish(transport, silent.url("https"))
+    assert late.value.args == ("connect", 0.05)
+    async with (
+        serve(servers.answering(servers.answer(200, b"four"))) as server,
+        AiohttpTransport.open(max_body=3) as transport,
+    ):
+        with pytest.raises(UnexpectedResponse, match="larger than 3 bytes"):
+            await finish(transport, server.url())
+
+
+async def test_over_a_session_that_its_owner_has_closed_nobody_is_dialled() -> None:
+    """aiohttp would connect first, and look then."""
+    heard: list[object] = []
+
+    async def hear(*_: object) -> None:
+        heard.append(None)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(hear)
+    script = servers.answering(servers.session("a.b.c"))
+    async with serve(script) as server, AiohttpTransport.open() as other:
+        session = aiohttp.ClientSession(trace_configs=[config])
+        transport = AiohttpTransport(session)
+        await session.close()
+        with pytest.raises(TransportClosed):
+            await finish(transport, server.url())
+        await finish(other, server.url())
+        assert (len(server.connections), heard) == (1, [])
+
+
+async def test_an_owner_who_closes_his_session_before_it_has_a_place_for_a_call_is_told_so() -> None:
+    """aiohttp cancels who waits in its queue, but nobody cancelled the call."""
+    queued = asyncio.Event()
+
+    async def hear(*_: object) -> None:
+        queued.set()
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_queued_start.append(hear)
+    async with (
+        serve(servers.Connection.gone) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1), trace_configs=[config]) as owner,
+    ):
+        his = asyncio.create_task(owner.get(server.url()).__aenter__())
+        await server.until(lambda: bool(server.received))
+        call = asyncio.create_task(finish(AiohttpTransport(owner), server.url()))
+        call.add_done_callback(lambda _: queued.set())
+        await queued.wait()
+        await asyncio.sleep(0)
+        await owner.close()
+        with pytest.raises(TransportClosed) as caught:
+            await call
+        his.cancel()
+        await asyncio.gather(his, return_exceptions=True)
+    assert caught.value.args == ("connect", "the session was closed")
+
+
+async def test_a_cancellation_of_whatever_origin_passes() -> None:
+    """Also one that no task was asked for: it is for whoever raised it to know why."""
+
+    class Cancelling(aiohttp.TCPConnector):
+        async def connect(self, *_: object) -> Any:
+            raise asyncio.CancelledError
+
+    async with aiohttp.ClientSession(connector=Cancelling()) as owner:
+        with pytest.raises(asyncio.CancelledError):
+            await finish(AiohttpTransport(owner), "https://a")
+
+
+async def test_a_request_has_the_headers_it_was_given_and_those_that_http_needs() -> None:
+    """aiohttp adds none of its own, whoever the caller of the transport is."""
+    async with serve(servers.answering(servers.answer())) as server, AiohttpTransport.open() as transport:
+        await transport.send(to(server))
+    head, _, body = server.received.partition(b"\r\n\r\n")
+    first, *headers = head.split(b"\r\n")
+    assert (first, body) == (b"POST / HTTP/1.1", b"{}")
+    assert sorted(headers) == [b"Content-Length: 2", f"Host: localhost:{server.port}".encode()]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_bytes_that_wait_spoil_a_connection_of_ours_and_not_a_new_one(is_known: bool) -> None:
+    """A new one may have some of TLS; whatever they are, it is judged by what its protocol made of them."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.send(b"x")
+        protocol = ResponseHandler(asyncio.get_running_loop())
+        protocol.transport = mock.Mock(
+            **{"is_closing.return_value": False, "get_extra_info.return_value": ours}
+        )
+        async with AiohttpTransport.open() as transport:
+            assert await transport._is_clean(protocol, is_known=is_known) is not is_known
+
+
+async def test_half_a_stray_head_that_nobody_has_read_yet_spoils_a_connection_of_ours() -> None:
+    """Once a parser has swallowed it nothing would show, so it is not let."""
+    script = servers.answering(servers.session("a.b.c"))
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        await finish(transport, server.url())
+        server.connections[0].send(b"HTTP/1.1 200 Wha")
+        server.connections[0].let_arrive()
+        await finish(transport, server.url())
+    assert len(server.connections) == 2
+
+
+async def test_a_call_that_is_cancelled_while_it_looks_at_a_connection_lets_go_of_it() -> None:
+    """It is neither kept, with what came over it, nor left to the garbage collector."""
+    script = servers.answering(servers.session("a.b.c"))
+    async with serve(script) as server, aiohttp.ClientSession() as owner:
+        async with owner.post(server.url()) as response:
+            await response.read()
+        server.connections[0].send(b"HTTP/1.1 200 Wha")
+        server.connections[0].let_arrive()
+        call = asyncio.create_task(AiohttpTransport(owner).send(to(server)))
+        await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        await asyncio.wait_for(server.connections[0].gone(), 5)
+    assert len(server.connections) == 1
+
+
+@pytest.mark.filterwarnings("ignore:The ssl_shutdown_timeout:DeprecationWarning")
+async def test_an_owner_who_closes_his_session_politely_does_not_keep_who_reads_from_it() -> None:
+    """His connector waits for a goodbye of TLS that never comes; the call ends without it."""
+    authority = Authority()
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.transport.pause_reading()  # so that it hears no goodbye
+        connection.send(servers.session("a.b.c")[:-1])
+
+    connector = aiohttp.TCPConnector(ssl=authority.client_context(), ssl_shutdown_timeout=30)
+    async with serve(script, authority.certify("localhost").server_context()) as server:
+        owner = aiohttp.ClientSession(connector=connector)
+        request = HttpRequest(method="POST", url=URL(server.url("https")), headers={}, body=b"{}", timeout=10)
+        call = asyncio.create_task(AiohttpTransport(owner).send(request))
+        while not call.done() and request.progress.phase != "read":
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(owner.close())
+        with pytest.raises(TransportClosed) as caught:
+            await call
+        assert not closing.done()
+        server.connections[0].transport.resume_reading()
+        await closing
+    assert caught.value.args == ("read", "the session was closed")
+
+
+async def test_a_transport_that_has_read_a_body_in_parts_is_forgotten() -> None:
+    """It looks at its connection from time to time while it waits, and not for ever after."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(servers.session("a.b.c")[:-1])
+        while request.progress.phase != "read":
+            await asyncio.sleep(0)
+        connection.send(servers.session("a.b.c")[-1:])
+
+    async with serve(script) as server, aiohttp.ClientSession() as owner:
+        request = to(server)
+        transport = AiohttpTransport(owner)
+        gone = weakref.ref(transport)
+        await transport.send(request)
+        del transport
+        gc.collect()
+        assert gone() is None
+
+
+@pytest.mark.parametrize("status", [399, 400])
+async def test_a_tracer_is_told_whether_an_answer_is_an_error_as_aiohttp_counts_it(status: int) -> None:
+    """From 400 on it is one."""
+    told: list[bool] = []
+
+    async def hear(_: object, __: object, params: aiohttp.TraceRequestEndParams) -> None:
+        told.append(params.response.ok)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_end.append(hear)
+    script = servers.answering(servers.answer(status))
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        await AiohttpTransport(owner).send(to(server))
+    assert told == [status < 400]
+
+
+async def test_a_tracer_that_was_told_of_an_answer_hears_no_failure_of_its_body() -> None:
+    """As with aiohttp's own client, to which a call is over with the head."""
+    heard: list[str] = []
+
+    def hearing(name: str) -> Any:
+        async def hear(*_: object) -> None:
+            heard.append(name)
+
+        return hear
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(hearing("start"))
+    config.on_request_end.append(hearing("end"))
+    config.on_request_exception.append(hearing("exception"))
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(servers.session("a.b.c")[:-1])
+        connection.finish()
+
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        with pytest.raises(ConnectionLost):
+            await AiohttpTransport(owner).send(to(server))
+    assert heard == ["start", "end"]
+
+
+async def test_a_new_connection_that_is_gone_already_is_replaced() -> None:
+    """Its protocol has no transport any more, which nobody stumbles over."""
+
+    class Flaky(aiohttp.TCPConnector):
+        made = 0
+
+        async def connect(self, *arguments: Any, **options: Any) -> Any:
+            connection: Any = await super().connect(*arguments, **options)
+            self.made += 1
+            if self.made == 1:
+                connection.transport.abort()
+                while connection.transport is not None:
+                    await asyncio.sleep(0)
+            return connection
+
+    script = servers.answering(servers.session("a.b.c"))
+    async with serve(script) as server, aiohttp.ClientSession(connector=Flaky()) as owner:
+        assert (await finish(AiohttpTransport(owner), server.url())).session_jwt == "a.b.c"
+
+
+async def test_a_connection_that_is_reset_while_a_request_leaves_was_not_waited_on() -> None:
+    """What was still to be sent is thrown away with it, and does not count as sent."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.arrived(1)
+        connection.reset()
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        with pytest.raises(ConnectionLost) as caught:
+            await transport.send(to(server, b"x" * 20_000_000))
+    assert caught.value.phase == "send"
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "none"])
+async def test_a_connection_whose_socket_cannot_be_looked_at_is_not_used_again(closed: bool) -> None:
+    """Not every transport shows its socket, and one that closes elsewhere has no number any more."""
+    gone = socket.socket()
+    gone.close()
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.transport = mock.Mock(
+        **{"is_closing.return_value": False, "get_extra_info.return_value": gone if closed else None}
+    )
+    async with AiohttpTransport.open() as transport:
+        assert not await transport._is_clean(protocol, is_known=True)
+
+
+async def test_connections_are_looked_at_in_a_process_with_very_many() -> None:
+    """``select()`` knows numbers up to 1023 only."""
+    fcntl = pytest.importorskip("fcntl")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] != resource.RLIM_INFINITY and before[1] < 2048:
+        pytest.skip("this process may not open so many")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 2048), before[1]))
+    try:
+        near, far = socket.socketpair()
+        with near, far, socket.socket(fileno=fcntl.fcntl(near, fcntl.F_DUPFD_CLOEXEC, 1024)) as high:
+            protocol = ResponseHandler(asyncio.get_running_loop())
+            protocol.transport = mock.Mock(
+                **{"is_closing.return_value": False, "get_extra_info.return_value": high}
+            )
+            async with AiohttpTransport.open() as transport:
+                assert await transport._is_clean(protocol, is_known=True)
+                far.send(b"x")
+                assert not await transport._is_clean(protocol, is_known=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

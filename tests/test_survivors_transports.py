@@ -1,13 +1,17 @@
 """What both transports share, and the words of the one in memory."""
 
 import asyncio
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import GOOGLE, PROJECT, as_json
+from yarl import URL
 
 from descope_native import (
     ConnectError,
@@ -16,6 +20,7 @@ from descope_native import (
     HttpResponse,
     InMemoryTransport,
     NativeOAuthFinisher,
+    RequestTimeout,
     TLSError,
     TransportClosed,
     TransportError,
@@ -139,3 +144,78 @@ def test_closing_on_another_loop_leaves_the_calls_of_the_first_alone() -> None:
         finally:
             leave.set()
         assert token.result(10) == "s.e.s"
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_a_call_whose_time_is_up_already_sends_nothing(seconds: float) -> None:
+    """No clock is looked at before the first wait, and a handler that has none would take the code."""
+    transport = give(SESSION)
+    request = HttpRequest(method="POST", url=URL("https://a"), headers={}, body=b"{}", timeout=seconds)
+    with pytest.raises(RequestTimeout) as caught:
+        await transport.send(request)
+    assert caught.value.args == ("pool", seconds)
+    assert transport.requests == []
+
+
+async def test_why_a_call_found_itself_closed_is_not_told_otherwise_by_closing() -> None:
+    """The more exact word stays: of a session that was closed under a transport that is closed as well."""
+    entered = asyncio.Event()
+
+    async def handle(_: HttpRequest) -> HttpResponse:
+        entered.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise TransportClosed("read", "the session was closed")
+
+    transport = InMemoryTransport(handle)
+    call = asyncio.create_task(failure(transport))
+    call.add_done_callback(lambda _: entered.set())
+    await entered.wait()
+    await transport.close()
+    assert (await call).args == ("read", "the session was closed")
+
+
+FORKED_BETWEEN_TWO_RUNS = """
+import asyncio, os, warnings
+from descope_native import InMemoryTransport, NativeOAuthFinisher
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+
+async def begin():
+    entered = asyncio.Event()
+
+    async def handle(request):
+        entered.set()
+        await asyncio.Event().wait()
+
+    transport = InMemoryTransport(handle)
+    finisher = NativeOAuthFinisher("P2project", transport)
+    call = asyncio.create_task(finisher.finish(provider="apple", state_id="state", code="code"))
+    await entered.wait()
+    return transport, call
+
+loop = asyncio.new_event_loop()
+transport, call = loop.run_until_complete(begin())
+if (child := os.fork()) == 0:
+    try:
+        loop.run_until_complete(transport.close())
+        print("child:", call.done(), flush=True)
+    finally:
+        os._exit(0)
+os.waitpid(child, 0)
+print("parent:", call.done(), flush=True)
+loop.run_until_complete(transport.close())
+print("parent:", call.done(), flush=True)
+loop.run_until_complete(asyncio.gather(call, return_exceptions=True))
+loop.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+def test_closing_in_a_fork_leaves_the_calls_of_the_parent_alone() -> None:
+    """A child that runs the very loop on has copies of them, whose sockets it shares."""
+    program = [sys.executable, "-c", FORKED_BETWEEN_TWO_RUNS]
+    said = subprocess.run(program, capture_output=True, text=True, timeout=30, check=True)
+    assert said.stdout.splitlines() == ["child: False", "parent: False", "parent: True"]
+    assert said.stderr == ""
