@@ -16,6 +16,7 @@ from certs import Authority
 from support import APPLE, CODE, PROJECT
 from wire import TOKEN, Peer, Script, Server, answer, answering, free_port, relay, serve
 
+import descope_native
 from descope_native import (
     ConnectError,
     DescopeNativeError,
@@ -193,7 +194,7 @@ async def test_a_call_cancelled_within_a_tunnel_shows_no_password(guarded_proxy:
     ours = [
         frame
         for frame, _ in traceback.walk_tb(cancelled.value.__traceback__)
-        if "descope_native" in frame.f_code.co_filename and "tests" not in frame.f_code.co_filename
+        if frame.f_code.co_filename.startswith(str(Path(descope_native.__file__).parent))
     ]
     assert "_converse" in {frame.f_code.co_name for frame in ours}
     for frame in ours:

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import logging
 import math
 import os
 import socket
@@ -922,3 +923,87 @@ async def test_connections_are_looked_at_in_a_process_with_very_many() -> None:
                 assert not await transport._is_clean(protocol, is_known=True)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_a_hundred_connections_are_open_at_once_and_no_more() -> None:
+    """Unless told otherwise; who comes next waits in the pool."""
+    async with serve(servers.Connection.gone) as server, AiohttpTransport.open() as transport:
+        requests = [to(server) for _ in range(101)]
+        calls = [asyncio.create_task(transport.send(request)) for request in requests]
+        await server.until(lambda: len(server.connections) == 100)
+        while [request.progress.phase for request in requests[:100]] != ["wait"] * 100:
+            await asyncio.sleep(0)
+        assert requests[100].progress.phase == "pool"
+        await transport.close()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert len(server.connections) == 100
+
+
+async def test_what_is_wrong_with_a_tracer_is_in_the_log_of_the_package(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Under the package's name, where whoever sets up logging looks for it."""
+
+    async def fail(*_: object) -> None:
+        raise KeyError("canary")
+
+    config = aiohttp.TraceConfig()
+    config.on_request_end.append(fail)
+    script = servers.answering(servers.answer())
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        await AiohttpTransport(owner).send(to(server))
+    told = ("descope_native", logging.WARNING, "a tracer failed (KeyError)")
+    assert caplog.record_tuples == [told]
+
+
+async def test_what_is_no_session_is_refused() -> None:
+    """To the word: a connector is none."""
+    async with aiohttp.TCPConnector() as no_session:
+        with pytest.raises(InvalidRequestError) as caught:
+            AiohttpTransport(no_session)  # type: ignore[arg-type]
+    assert str(caught.value) == "session must be an aiohttp.ClientSession"
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_an_answer_that_broke_before_anybody_read_on_is_told_as_one_that_breaks_then(
+    status: int,
+) -> None:
+    """A tracer takes its time with the head; meanwhile the rest comes, is not HTTP, and all is over."""
+    told, read_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(*_: object) -> None:
+        told.set()
+        await read_on.wait()
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(servers.chunked(b"{", status=status))
+        await told.wait()
+        connection.send(b"no length\r\n")
+        await connection.gone()
+        await asyncio.sleep(0)
+        read_on.set()
+
+    config = aiohttp.TraceConfig()
+    config.on_request_end.append(wait)
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        sending = AiohttpTransport(owner).send(to(server))
+        if status == 400:
+            assert (await sending).status == 400
+        else:
+            with pytest.raises(UnexpectedResponse) as caught:
+                await sending
+            assert caught.value.args == (200, "the answer's body is not HTTP", None)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0])
+async def test_a_call_whose_time_is_up_already_sends_nothing(seconds: float) -> None:
+    """A pooled connection would take the code before any clock is looked at."""
+    script = servers.answering(servers.session("a.b.c"))
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        await transport.send(to(server))
+        with pytest.raises(RequestTimeout) as caught:
+            await transport.send(to(server, b"late", timeout=seconds))
+        await transport.send(to(server))
+    assert caught.value.args == ("pool", seconds)
+    assert b"late" not in server.received

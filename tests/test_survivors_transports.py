@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import GOOGLE, PROJECT, as_json
-from yarl import URL
 
 from descope_native import (
     ConnectError,
@@ -20,7 +19,6 @@ from descope_native import (
     HttpResponse,
     InMemoryTransport,
     NativeOAuthFinisher,
-    RequestTimeout,
     TLSError,
     TransportClosed,
     TransportError,
@@ -144,17 +142,6 @@ def test_closing_on_another_loop_leaves_the_calls_of_the_first_alone() -> None:
         finally:
             leave.set()
         assert token.result(10) == "s.e.s"
-
-
-@pytest.mark.parametrize("seconds", [0.0, -1.0])
-async def test_a_call_whose_time_is_up_already_sends_nothing(seconds: float) -> None:
-    """No clock is looked at before the first wait, and a handler that has none would take the code."""
-    transport = give(SESSION)
-    request = HttpRequest(method="POST", url=URL("https://a"), headers={}, body=b"{}", timeout=seconds)
-    with pytest.raises(RequestTimeout) as caught:
-        await transport.send(request)
-    assert caught.value.args == ("pool", seconds)
-    assert transport.requests == []
 
 
 async def test_why_a_call_found_itself_closed_is_not_told_otherwise_by_closing() -> None:
