@@ -143,7 +143,8 @@ def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long; one interpreter is enough for them."""
     install_wheel(session, *group("tests"), *group("bench"))
     run_all_tests(session, "-m", "slow", *ELSEWHERE)
-    run_all_tests(session, "tests/test_ground_truth.py")  # all of its calls; the other sessions make fewer
+    # All of its calls; the other sessions make fewer.
+    run_all_tests(session, "-m", "not slow", "tests/test_ground_truth.py")
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])

@@ -31,6 +31,7 @@ async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
     assert len(figures.ends) > 5  # the faults were not all of one kind, even in the 200 calls of a short run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unguarded", "expected"),
     [

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import inspect
 import logging
 import math
 import os
@@ -404,6 +405,7 @@ async def test_what_is_not_told_is_a_mebibyte_and_five_seconds() -> None:
             with pytest.raises(UnexpectedResponse, match="larger than 1048576 bytes"):
                 await transport.send(to(server))
     assert {(limits.connect, limits.ceil_threshold) for limits in asked} == {(5.0, math.inf)}
+    assert inspect.signature(AiohttpTransport.open).parameters["connect_timeout"].default == 5.0
 
 
 def to(server: servers.Server, body: bytes = b"{}", timeout: float = 5.0) -> HttpRequest:
@@ -637,7 +639,7 @@ async def test_a_clean_connection_is_used_again_unless_told_otherwise(reuse: boo
         for _ in range(2):
             await finish(transport, server.url())
     assert len(server.connections) == (1 if reuse else 2)
-    assert server.received.lower().count(b"connection: close\r\n") == (0 if reuse else 2)
+    assert server.received.count(b"\r\nConnection: close\r\n") == (0 if reuse else 2)
 
 
 async def test_what_is_opened_keeps_to_the_limits_it_was_opened_with() -> None:
