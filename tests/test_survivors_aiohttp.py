@@ -655,8 +655,9 @@ async def test_what_is_opened_keeps_to_the_limits_it_was_opened_with() -> None:
         serve(servers.answering(servers.answer(200, b"four"))) as server,
         AiohttpTransport.open(max_body=3) as transport,
     ):
-        with pytest.raises(UnexpectedResponse, match="larger than 3 bytes"):
+        with pytest.raises(UnexpectedResponse) as large:
             await finish(transport, server.url())
+    assert large.value.args == (200, "the answer's body is larger than 3 bytes", None)
 
 
 async def test_over_a_session_that_its_owner_has_closed_nobody_is_dialled() -> None:
@@ -1009,3 +1010,19 @@ async def test_a_call_whose_time_is_up_already_sends_nothing(seconds: float) -> 
         await transport.send(to(server))
     assert caught.value.args == ("pool", seconds)
     assert b"late" not in server.received
+
+
+async def test_each_part_of_a_body_counts_by_its_own_size() -> None:
+    """A small one before a large one does not make that small."""
+
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(servers.answer(200, b"x" * 21)[:-20])
+        while request.progress.phase != "read":
+            await asyncio.sleep(0)
+        connection.send(b"x" * 20)
+
+    async with serve(script) as server, AiohttpTransport.open(max_body=20) as transport:
+        request = to(server)
+        with pytest.raises(UnexpectedResponse, match="larger than 20 bytes"):
+            await transport.send(request)
