@@ -14,7 +14,7 @@ from descope_native.transports.aiohttp import AiohttpTransport
 
 ANSWER: Final = session("t.o.ken")
 HEAD: Final = ANSWER.index(b"\r\n\r\n") + 4
-WAYS: Final = ("FIN", "RST", "stall")
+WAYS: Final = ("FIN", "RST", pytest.param("stall", marks=pytest.mark.slow))
 STALL: Final = 0.4
 WORKERS: Final = 48
 

@@ -447,7 +447,7 @@ async def test_connect_timeout_bounds_a_connection_nobody_accepts() -> None:
     assert_unsent(error, RequestTimeout, "connect")
 
 
-@pytest.mark.parametrize("seconds", [0.3, 5.3])
+@pytest.mark.parametrize("seconds", [0.3, pytest.param(5.3, marks=pytest.mark.slow)])
 async def test_the_deadline_is_exact_to_50_ms(seconds: float) -> None:
     """aiohttp rounds deadlines of 5 s and more up to whole seconds of its loop; this one is not."""
     async with serve(saying()) as server, AiohttpTransport.open() as transport:

@@ -375,6 +375,26 @@ def test_a_fork_is_refused() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_closing_in_a_fork_ends_nobodys_calls() -> None:
+    """Not even where the child goes on within the parent's coroutine, in which no loop runs any more."""
+
+    async def main() -> None:
+        transport = InMemoryTransport(answer)
+        child = os.fork()
+        if not child:
+            try:
+                transport.close().send(None)
+            except StopIteration:
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0) == (child, 0)  # noqa: ASYNC222 -- it has said its last
+        assert await transport.send(request()) is OK
+
+    asyncio.run(main())
+
+
 async def test_a_fork_is_known_by_a_note_that_the_child_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same within this process, for whoever counts covered lines."""
     transport = InMemoryTransport(answer)

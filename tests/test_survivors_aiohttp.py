@@ -1026,3 +1026,22 @@ async def test_each_part_of_a_body_counts_by_its_own_size() -> None:
         request = to(server)
         with pytest.raises(UnexpectedResponse, match="larger than 20 bytes"):
             await transport.send(request)
+
+
+async def test_a_tracer_is_told_of_which_request_the_answer_is() -> None:
+    """By method, address and headers, as at its start."""
+    told: list[tuple[object, ...]] = []
+
+    async def hear(
+        _: object, __: object, params: aiohttp.TraceRequestStartParams | aiohttp.TraceRequestEndParams
+    ) -> None:
+        told.append((params.method, params.url, dict(params.headers)))
+
+    config = aiohttp.TraceConfig()
+    config.on_request_start.append(hear)
+    config.on_request_end.append(hear)
+    script = servers.answering(servers.answer())
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        await AiohttpTransport(owner).send(to(server))
+        headers = {"Host": f"localhost:{server.port}", "Content-Length": "2"}
+        assert told == [("POST", URL(server.url()), headers)] * 2

@@ -71,9 +71,9 @@ class Lifecycle:
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""
         self.closed = True
-        running = asyncio.get_running_loop()
-        if self._forks != len(_forks) or self._loop is not running:
-            return  # the calls of another loop or process are not ours to end
+        # The calls of another process or loop are not ours to end; and after a fork no loop runs.
+        if self._forks != len(_forks) or self._loop is not (running := asyncio.get_running_loop()):
+            return
         for clock in self._in_flight:
             if not clock.expired():
                 clock.reschedule(running.time())

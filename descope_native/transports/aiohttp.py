@@ -249,7 +249,7 @@ class AiohttpTransport:
                 "POST",
                 url,
                 headers={"Connection": "close"} if self._connector.force_close else None,
-                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
                 proxy=self._proxy.url,
                 loop=asyncio.get_running_loop(),
             )
@@ -483,7 +483,7 @@ class _Harmless:
 
 def _at_once(telling: Coroutine[Any, Any, None]) -> None:
     """Run it as far as it comes without waiting: a call that has to end does not wait for its tracers."""
-    with suppress(StopIteration, RuntimeError):  # the last from one that will not be stopped
+    with suppress(StopIteration):
         telling.send(None)
         telling.close()
 
