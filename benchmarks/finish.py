@@ -247,6 +247,11 @@ def measured(
     if MOCKED in costs:
         name = f"in memory: {OURS} ÷ {MOCKED} + .json()"
         ratios += [ratio("finish", name, costs, (OURS, MOCKED), 0.2)]
+        for in_flight in (50, 500):
+            title = f"in memory, {in_flight} in flight"
+            costs = interleave(title, in_memory, 10, throughput, in_flight, settings.times(2000))
+            name = f"{title}: {OURS} ÷ {MOCKED}"
+            ratios += [ratio("finish", name, costs, (OURS, MOCKED), unit="calls/s")]
     return ratios
 
 
