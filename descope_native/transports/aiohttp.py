@@ -2,10 +2,9 @@
 
 It works below aiohttp's sessions: takes a connection from the connector, looks at it, writes to it at once
 and reads what comes back. A session would do the same with a jar, redirects, middlewares and defaults
-between, at twice the cost, and could not say whether a byte has left. What is used there is public and
-partly undocumented: `BaseConnector.connect`, `ResponseHandler` (``set_response_params``, ``read``,
-``should_close``, ``exception``), `StreamWriter` and `Trace`. Were it to change, calls would fail before
-their first byte, and the contract tests with them.
+between, for more, and could not say whether a byte has left. What is used there is public and partly
+undocumented: `BaseConnector.connect`, `ResponseHandler` (``set_response_params``, ``read``,
+``should_close``, ``exception``), `StreamWriter` and `Trace`. The contract tests notice where it changes.
 
 How far a call has got, and which line says so:
 
@@ -408,7 +407,7 @@ async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[_Head, aiohtt
 class _Outgoing:
     """A request on its way: its headers, its connection, and the session's tracers.
 
-    They are told what aiohttp's own client tells them, but of bodies, which hold codes and tokens, nothing,
+    The tracers are told what aiohttp's own client tells them, but of bodies, which hold codes and tokens, nothing,
     and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's password. They
     may add headers.
 
