@@ -407,9 +407,9 @@ async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[_Head, aiohtt
 class _Outgoing:
     """A request on its way: its headers, its connection, and the session's tracers.
 
-    The tracers are told what aiohttp's own client tells them, but of bodies, which hold codes and tokens, nothing,
-    and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's password. They
-    may add headers.
+    The tracers are told what aiohttp's own client tells them, but of bodies, which hold codes and
+    tokens, nothing, and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's
+    password. They may add headers.
 
     Connection and headers are kept here, since frames that hold them show a proxy's password and the bearer.
     """
