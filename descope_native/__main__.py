@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TextIO
 
 from descope_native import (
     DescopeNativeError,
@@ -24,7 +24,7 @@ from descope_native import (
 )
 from descope_native.converters import make_converter
 
-_CANNOT_SERVE: Final = 1
+_FAILED: Final = 1
 _BAD_INPUT: Final = 2
 _UNSPENT: Final = 3
 _REFUSED: Final = 4
@@ -35,7 +35,7 @@ _MAX_INPUT: Final = 256 * 1024
 _EPILOG: Final = """\
 exit codes:
   0    a session was given (fake: stopped as asked)
-  1    the stand-in could not be served
+  1    the stand-in could not be served, or the output not be written
   2    bad input; nothing was sent
   3    nothing is spent (nobody was reached, or a rate limit); the same code is still good
   4    the service said no; the person signs in again
@@ -63,6 +63,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message)
         self.exit(_BAD_INPUT, f"{self.prog}: {message}\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        _flush()  # of the help, or of the version
+        super().exit(status, message)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -92,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"descope-native {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    parser.set_defaults(run=_help, json=False)
+    commands = parser.add_subparsers(metavar="COMMAND")
 
     demo = commands.add_parser(
         "demo",
@@ -152,21 +157,49 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see ``descope-native --help``."""
+    code = 0
+    try:
+        options = _parse(arguments)
+        try:
+            code = options.run(options)
+        except DescopeNativeError as error:
+            code = _exit_code(error)
+            _print_failure(error, as_json=options.json)
+        _flush()
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _give_up_output()
+    except OSError as error:
+        _give_up_output()
+        with contextlib.suppress(OSError):
+            print(f"descope-native: {error.strerror}", file=sys.stderr)
+        return code or _FAILED
+    return code
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error("unknown argument; a code or id token is read from standard input. See --help")
-    if options.command is None:
-        parser.print_help()
-        return _BAD_INPUT
-    try:
-        code: int = options.run(options)
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at exit
-        return 0
-    return code
+    return options
+
+
+def _help(_: argparse.Namespace) -> int:
+    _parser().print_help()
+    return _BAD_INPUT
+
+
+def _flush() -> None:
+    """What cannot be written is to fail where it can be handled, not at the interpreter's exit."""
+    print(end="", flush=True)
+
+
+def _give_up_output() -> None:
+    """The interpreter would try once more at exit, and complain."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- demo
@@ -174,8 +207,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 _DEMO_USER: Final[dict[str, Any]] = {
     "roleNames": ["admin"],
     "userTenants": [
-        {"tenantId": "T1", "tenantName": "Analytical Engines", "roleNames": ["admin"], "permissions": []},
-        {"tenantId": "T2", "tenantName": "Difference & Sons", "roleNames": [], "permissions": []},
+        {"tenantId": "T1", "tenantName": "Analytical Engines"},
+        {"tenantId": "T2", "tenantName": "Difference & Sons"},
     ],
 }
 
@@ -187,7 +220,7 @@ def _demo(_: argparse.Namespace) -> int:
 async def _tell_the_story() -> int:
     from descope_native.testing import FakeDescope  # noqa: PLC0415 -- only here, and it is not small
 
-    bold, dim = _style("1"), _style("2")
+    bold, dim = _style("1", sys.stdout), _style("2", sys.stdout)
     fake = FakeDescope()
     async with (
         fake.serve() as base_url,
@@ -244,10 +277,23 @@ def _print_result(result: FinishResult) -> None:
             print(f"       {name:14} {_printable(value)}")
 
 
-def _print_error(error: DescopeNativeError, out: Any) -> None:
+def _print_error(error: DescopeNativeError, out: TextIO | None) -> None:
     red = _style("31", out)
     print(f"     {red(type(error).__name__)}: {_printable(error)}", file=out)
     print(f"     safe_to_retry={error.safe_to_retry}: {_ADVICE[_exit_code(error)]}", file=out)
+
+
+def _print_failure(error: DescopeNativeError, *, as_json: bool) -> None:
+    if not as_json:
+        _print_error(error, sys.stderr)
+        return
+    facts = {
+        "type": type(error).__name__,
+        "message": str(error),
+        "outcome": error.outcome.value,
+        "safe_to_retry": error.safe_to_retry,
+    }
+    print(json.dumps({"error": facts}))
 
 
 _ADVICE: Final = {
@@ -275,10 +321,9 @@ def _printable(value: object) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value))
 
 
-def _style(code: str, out: Any = None) -> Callable[[str], str]:
+def _style(code: str, out: TextIO | None) -> Callable[[str], str]:
     """Colour for a terminal, and for nothing else (https://no-color.org)."""
-    out = out or sys.stdout
-    if not out.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+    if not (out and out.isatty()) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return str
     return lambda text: f"\033[{code}m{text}\033[0m"
 
@@ -287,15 +332,8 @@ def _style(code: str, out: Any = None) -> Callable[[str], str]:
 
 
 def _finish(options: argparse.Namespace) -> int:
-    try:
-        request = _read_request(options)
-        result = asyncio.run(_finish_request(options, request))
-    except DescopeNativeError as error:
-        if options.json:
-            print(json.dumps({"error": _error_json(error)}))
-        else:
-            _print_error(error, sys.stderr)
-        return _exit_code(error)
+    request = _read_request(options)
+    result = asyncio.run(_finish_request(options, request))
     if options.json:
         print(json.dumps(make_converter().unstructure(result)))
     else:
@@ -352,15 +390,6 @@ def _read_file(path: str) -> str:
         raise InvalidRequestError("the user file cannot be read") from None
 
 
-def _error_json(error: DescopeNativeError) -> dict[str, Any]:
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "outcome": error.outcome.value,
-        "safe_to_retry": error.safe_to_retry,
-    }
-
-
 # --- fake
 
 
@@ -380,13 +409,14 @@ async def _serve(options: argparse.Namespace) -> int:
     with contextlib.suppress(NotImplementedError):  # on Windows, where Ctrl-C is a KeyboardInterrupt instead
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
-    try:
-        async with fake.serve(options.host, options.port) as base_url:
-            print(f"ready: {base_url} project {fake.project_id}", flush=True)
-            await stopped.wait()
-    except OSError as error:
-        print(f"descope-native fake: cannot listen there ({error.strerror})", file=sys.stderr)
-        return _CANNOT_SERVE
+    async with contextlib.AsyncExitStack() as serving:
+        try:
+            base_url = await serving.enter_async_context(fake.serve(options.host, options.port))
+        except OSError as error:
+            print(f"descope-native fake: cannot listen there ({error.strerror})", file=sys.stderr)
+            return _FAILED
+        print(f"ready: {base_url} project {fake.project_id}", flush=True)
+        await stopped.wait()
     print("stopped")
     return 0
 

@@ -12,8 +12,9 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import aiohttp
 import pytest
@@ -436,17 +437,66 @@ def test_ctrl_d_at_the_prompt_is_one_clear_line() -> None:
     assert "no code on standard input" in said[0]
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    """`descope-native --help | head -1` and the like end quietly."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-W", "error", "-m", "descope_native", "demo"],
-        stdout=subprocess.PIPE,
+def ended(*arguments: str, out: int | None, unbuffered: str = "") -> tuple[int, str]:
+    """The exit code and standard error of a command that writes to this, or has no standard output."""
+    command = [sys.executable, "-W", "error", "-m", "descope_native", *arguments]
+    done = subprocess.run(
+        command if out is not None else ["sh", "-c", 'exec "$@" >&-', "sh", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=out,
         stderr=subprocess.PIPE,
-        env=clean_environment(),
+        env=clean_environment() | {"PYTHONUNBUFFERED": unbuffered},
+        text=True,
+        timeout=60,
+        check=False,
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    assert process.stderr.read() == b""
-    process.stderr.close()
-    assert process.wait(timeout=60) == 0
+    return done.returncode, done.stderr
+
+
+REFUSED: Final = (*OK, "--json")
+OUTPUTS: Final = [(["demo"], 0), (["--version"], 0), (["demo", "--help"], 0), ([], 2), (REFUSED, 2)]
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(("arguments", "code"), [*OUTPUTS, (["fake"], 0)])
+def test_a_reader_that_has_seen_enough_is_no_error(
+    arguments: Sequence[str], code: int, unbuffered: str
+) -> None:
+    """`descope-native --help | head -1` and the like end quietly, and as they would have."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert ended(*arguments, out=writer, unbuffered=unbuffered) == (code, "")
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(("arguments", "code"), OUTPUTS)
+def test_output_that_cannot_be_written_is_one_clear_line(arguments: Sequence[str], code: int) -> None:
+    """A session may be lost with it: that is not exit code 0. What is worse keeps its code."""
+    with Path("/dev/full").open("w") as full:
+        assert ended(*arguments, out=full.fileno()) == (
+            code or 1,
+            "descope-native: No space left on device\n",
+        )
+
+
+@pytest.mark.parametrize(("arguments", "code"), OUTPUTS[:-1])
+def test_no_standard_output_is_no_error(arguments: Sequence[str], code: int) -> None:
+    """Closed by whoever started this; argparse gives its help to standard error then."""
+    ended_with, said = ended(*arguments, out=None)
+    assert ended_with == code
+    assert "Traceback" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("out", ["/dev/full", "&-"])
+def test_with_nowhere_to_write_the_exit_code_is_left(out: str) -> None:
+    """Nor can it be said that nothing can be said."""
+    script = f'exec "$@" >{out} 2>/dev/full </dev/null'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "descope_native"]
+    environment = clean_environment()
+    assert subprocess.run([*command, *OK], env=environment, timeout=60, check=False).returncode == 2
+    demo = subprocess.run([*command, "demo"], env=environment, timeout=60, check=False)
+    assert demo.returncode == (1 if out == "/dev/full" else 0)

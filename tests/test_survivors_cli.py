@@ -98,7 +98,9 @@ def test_the_demos_colours_are_these() -> None:
     """Headings are bold, remarks are dim, an error's name is red."""
     code, shown = in_a_terminal("demo", TERM="xterm")
     assert code == 0
-    coloured = re.findall(r"\033\[(\d+)m(.*?)\033\[0m", plain(shown), re.DOTALL)
+    shown = plain(shown.replace("\r\n", "\n"))
+    assert re.sub(r"\033\[\d+m", "", shown) == (DATA / "demo.txt").read_text(encoding="utf-8")
+    coloured = re.findall(r"\033\[(\d+)m(.*?)\033\[0m", shown, re.DOTALL)
     assert [(code, text.strip()[:24]) for code, text in coloured] == [
         ("1", "A native Google sign-in,"),
         ("2", "against a stand-in for D"),
@@ -223,6 +225,7 @@ def test_the_limits_of_the_port_are_let_in(run: Run, port: str) -> None:
         (OK, b"\xff", "the code on standard input cannot be read as text"),
         (OK[:7], b"c", "no project: give --project-id or set DESCOPE_PROJECT_ID"),
         ((*OK, "--user-file", "/nowhere/user.json"), b"c", "the user file cannot be read"),
+        ((*OK, "--user-file", sys.executable), b"c", "the user file cannot be read"),  # no text
     ],
 )
 def test_what_cannot_be_sent_is_told_in_these_words(
