@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -16,6 +17,9 @@ hypothesis.settings.register_profile(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
 )
 hypothesis.settings.load_profile("here")
+
+# A shell starts what is to run in the background with SIGINT ignored, and a child of ours would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
