@@ -18,7 +18,15 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "transports": {"errors"},
     "transports._lifecycle": {"errors", "transports"},
-    "transports.aiohttp": {"errors", "transports", "transports._lifecycle"},
+    "transports._aiohttp_failures": {"errors"},
+    "transports._aiohttp_outgoing": {"transports"},
+    "transports.aiohttp": {
+        "errors",
+        "transports",
+        "transports._aiohttp_failures",
+        "transports._aiohttp_outgoing",
+        "transports._lifecycle",
+    },
     "transports.memory": {"errors", "transports", "transports._lifecycle"},
     "models": {"errors"},
     "converters": {"models"},
@@ -44,7 +52,12 @@ ARROWS: dict[str, set[str]] = {
 
 # Who knows a library that only few may know. attrs and yarl are everybody's.
 OUTSIDE: dict[str, set[str]] = {
-    "aiohttp": {"transports.aiohttp", "testing"},
+    "aiohttp": {
+        "transports.aiohttp",
+        "transports._aiohttp_failures",
+        "transports._aiohttp_outgoing",
+        "testing",
+    },
     "cattrs": {"converters"},
     "tenacity": {"retrying"},
     "joserfc": {"testing"},

@@ -141,8 +141,8 @@ CARRIERS: Final = (
     "FinishRequest",
     "FinishResult",
     "Endpoint",
-    "_Head",
-    "_Outgoing",
+    "Head",
+    "Outgoing",
     "_Proxy",
 )
 

@@ -42,7 +42,8 @@ from descope_native import (
     TransportError,
     UnexpectedResponse,
 )
-from descope_native.transports.aiohttp import AiohttpTransport, _connect_failure, _cut, _is_over, _sent
+from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
+from descope_native.transports.aiohttp import AiohttpTransport, _is_over
 
 KEY: Any = SimpleNamespace(host="a.example", port=443, ssl=True, is_ssl=True)
 INFO = aiohttp.RequestInfo(URL("https://a"), "CONNECT", CIMultiDictProxy(CIMultiDict()), URL("https://a"))
@@ -153,7 +154,7 @@ def test_an_error_while_connecting_is_taken_for_this(
     """One of ours without a word of aiohttp's; with a proxy, who went was the proxy."""
     if has_proxy and taken_for is GONE:
         taken_for = ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
-    assert facts(_connect_failure(error, 5.0, has_proxy=has_proxy)) == facts(taken_for)
+    assert facts(connect_failure(error, 5.0, has_proxy=has_proxy)) == facts(taken_for)
 
 
 @pytest.mark.parametrize("phase", ["send", "wait", "read"])
@@ -167,7 +168,7 @@ def test_an_error_after_sending_is_taken_for_this(phase: Any) -> None:
         (ConnectionResetError("canary"), lost),
         (KeyError("canary"), TransportError(phase, "the transport failed (KeyError)")),
     ):
-        assert facts(_sent(error, phase)) == facts(taken_for)
+        assert facts(failure_once_sent(error, phase)) == facts(taken_for)
 
 
 async def answered_with(*parts: bytes) -> DescopeNativeError:
@@ -359,7 +360,7 @@ class ForeignError(OSError):
 def test_the_number_of_an_error_says_why_whatever_its_kind(number: int, reason: Any) -> None:
     """A number is the system's word; the kind is only looked at where there is none."""
     error = aiohttp.ClientConnectorError(KEY, ForeignError(number, "canary"))
-    assert facts(_connect_failure(error, 5.0, has_proxy=False)) == facts(unreached(reason))
+    assert facts(connect_failure(error, 5.0, has_proxy=False)) == facts(unreached(reason))
 
 
 async def test_a_body_is_not_http_where_either_the_error_or_the_connection_says_so() -> None:
@@ -381,7 +382,7 @@ async def test_a_body_is_not_http_where_either_the_error_or_the_connection_says_
         protocol = ResponseHandler(asyncio.get_running_loop())
         if of_the_connection is not None:
             protocol.set_exception(of_the_connection)
-        assert facts(_cut(200, error, protocol)) == facts(taken_for)
+        assert facts(body_failure(200, error, protocol)) == facts(taken_for)
 
 
 async def test_what_is_not_told_is_a_mebibyte_and_five_seconds() -> None:

@@ -1,4 +1,4 @@
-"""The real network. The only module that imports aiohttp's client.
+"""The real network. With the two modules named after it, the only one that imports aiohttp's client.
 
 It works below aiohttp's sessions: takes a connection from the connector, looks at it, writes to it at once
 and reads what comes back. A session would do the same with a jar, redirects, middlewares and defaults
@@ -16,43 +16,34 @@ How far a call has got, and which line says so:
 """
 
 import asyncio
-import errno
-import logging
 import math
 import select
 import socket
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import Final, Self, cast
 
 import aiohttp
 import attrs
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError, HttpVersion, StreamWriter
-from aiohttp.tracing import Trace
+from aiohttp.http import HttpProcessingError, StreamWriter
 from yarl import URL
 
 from descope_native.errors import (
     ConnectError,
-    ConnectionLost,
-    ConnectReason,
     DescopeNativeError,
     InvalidRequestError,
     Phase,
-    RequestTimeout,
-    TLSError,
     TransportClosed,
-    TransportError,
     UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
+from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
+from descope_native.transports._aiohttp_outgoing import Head, Outgoing, run_without_waiting
 from descope_native.transports._lifecycle import Lifecycle
-
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
 
 __all__ = ["AiohttpTransport"]
 
@@ -68,8 +59,6 @@ _SURELY_SENT: Final = 16 * 1024
 
 _LOOK_EVERY: Final = 0.02
 """Seconds between two looks at a connection whose answer is on its way."""
-
-_log: Final = logging.getLogger("descope_native")
 
 
 class AiohttpTransport:
@@ -215,7 +204,7 @@ class AiohttpTransport:
         if closed := self._if_closed(progress.phase):
             return closed
         try:
-            outgoing = _Outgoing(request, self._destination_of(request.url), self._session)
+            outgoing = Outgoing(request, self._destination_of(request.url), self._session)
         except Exception as error:  # noqa: BLE001 -- as below
             return self._failure(error, progress.phase)
         cancellations = _cancellations()
@@ -228,7 +217,7 @@ class AiohttpTransport:
             # cancelled this task, and its caller must not take it for that.
             closed = self._if_closed(progress.phase)
             if closed is None or _cancellations() > cancellations:
-                _at_once(outgoing.tell_failure("CancelledError"))
+                run_without_waiting(outgoing.tell_failure("CancelledError"))
                 raise
             answer = closed
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
@@ -254,7 +243,7 @@ class AiohttpTransport:
             )
         return self._destination
 
-    async def _connect(self, outgoing: "_Outgoing") -> ConnectError | None:
+    async def _connect(self, outgoing: Outgoing) -> ConnectError | None:
         """Find a connection on which nobody has said anything yet."""
         replaced = 0
         while replaced <= _MOST_REPLACED:
@@ -285,7 +274,7 @@ class AiohttpTransport:
             protocol.is_connected() and not protocol.should_close and not (is_known and _has_unread(protocol))
         )
 
-    async def _converse(self, outgoing: "_Outgoing") -> HttpResponse | DescopeNativeError:
+    async def _converse(self, outgoing: Outgoing) -> HttpResponse | DescopeNativeError:
         """Send over a clean connection, before anybody else has a turn, and read what comes back."""
         request, protocol = outgoing.request, outgoing.protocol
         transport = cast("asyncio.Transport", outgoing.transport)
@@ -315,7 +304,7 @@ class AiohttpTransport:
                 outgoing.drop_connection()
 
     async def _read_body(
-        self, protocol: ResponseHandler, head: "_Head", content: aiohttp.StreamReader, progress: Progress
+        self, protocol: ResponseHandler, head: Head, content: aiohttp.StreamReader, progress: Progress
     ) -> HttpResponse | DescopeNativeError:
         headers = tuple(head.headers.items())
         chunks: list[bytes] = []
@@ -332,7 +321,7 @@ class AiohttpTransport:
                         return progress.answer or UnexpectedResponse(head.status, problem)
             return HttpResponse(head.status, headers, b"".join(chunks))
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
-            return progress.answer or self._if_closed("read") or _cut(head.status, error, protocol)
+            return progress.answer or self._if_closed("read") or body_failure(head.status, error, protocol)
         finally:
             del headers, chunks  # they hold tokens, and this frame may be in a traceback
 
@@ -363,128 +352,17 @@ class AiohttpTransport:
     def _failure(self, error: Exception, phase: Phase) -> DescopeNativeError:
         """What it means that this was raised."""
         if phase == "connect":
-            return _connect_failure(error, self._connect_timeout, has_proxy=self._proxy.url is not None)
-        return _sent(error, phase)
+            return connect_failure(error, self._connect_timeout, has_proxy=self._proxy.url is not None)
+        return failure_once_sent(error, phase)
 
 
-def _cut(status: int, error: Exception, protocol: ResponseHandler) -> DescopeNativeError:
-    """Why the body of a 2xx did not come whole."""
-    # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
-    if isinstance(error, HttpProcessingError) or isinstance(protocol.exception(), HttpProcessingError):
-        return UnexpectedResponse(status, "the answer's body is not HTTP")
-    return ConnectionLost("read", "the connection was lost within the answer")
-
-
-@attrs.frozen
-class _Head:
-    """The head of an answer. Tracers get it where aiohttp has a ``ClientResponse``, whose names it uses."""
-
-    url: URL
-    status: int
-    reason: str
-    version: HttpVersion
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    method: str = "POST"
-
-    @property
-    def ok(self) -> bool:
-        return self.status < 400
-
-    @property
-    def real_url(self) -> URL:
-        return self.url
-
-
-async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[_Head, aiohttp.StreamReader]:
+async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp.StreamReader]:
     while True:
         message, content = await protocol.read()
         if not 100 <= message.code < 200 or message.code == 101:
-            return _Head(url, message.code, message.reason, message.version, message.headers), content
+            return Head(url, message.code, message.reason, message.version, message.headers), content
         del message, content  # it announces an answer, which is waited for with nothing in this frame
         await asyncio.sleep(0)  # or thousands of them would keep the loop, and the deadline with it
-
-
-class _Outgoing:
-    """A request on its way: its headers, its connection, and the session's tracers.
-
-    The tracers are told what aiohttp's own client tells them, but of bodies, which hold codes and
-    tokens, nothing, and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's
-    password. They may add headers.
-
-    Connection and headers are kept here, since frames that hold them show a proxy's password and the bearer.
-    """
-
-    def __init__(
-        self, request: HttpRequest, destination: aiohttp.ClientRequest, session: aiohttp.ClientSession
-    ) -> None:
-        self.request = request
-        self.destination = destination
-        self.start_line = f"{request.method} {request.url.raw_path_qs} HTTP/1.1"
-        self.headers = destination.headers.copy()
-        self.headers.update(request.headers)
-        self.headers["Content-Length"] = str(len(request.body))
-        self.traces = [
-            cast("Trace", _Harmless(Trace(session, config, config.trace_config_ctx())))
-            for config in session.trace_configs
-        ]
-        self._is_open = False
-        self._connection: Connection
-
-    def take(self, connection: "Connection") -> None:
-        self._connection = connection
-        self.protocol = cast("ResponseHandler", connection.protocol)
-        self.transport = connection.transport
-
-    def release_connection(self) -> None:
-        self._connection.release()
-
-    def drop_connection(self) -> None:
-        """Close it, with what is still to be sent: that would be, whenever the peer comes to read it."""
-        if self.transport is not None:
-            self.transport.abort()
-        self._connection.close()
-
-    async def tell_start(self) -> None:
-        self._is_open = True
-        for trace in self.traces:
-            await trace.send_request_start(self.request.method, self.request.url, self.headers)
-
-    async def tell_answer(self, head: _Head) -> None:
-        self._is_open = False
-        response = cast("aiohttp.ClientResponse", head)
-        for trace in self.traces:
-            await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
-
-    async def tell_failure(self, name: str) -> None:
-        if self._is_open:
-            for trace in self.traces:
-                error = aiohttp.ClientError(name)
-                await trace.send_request_exception(self.request.method, self.request.url, self.headers, error)
-
-
-class _Harmless:
-    """A tracer whose failures are logged and cost nobody a call, a session or, in the connector, a socket."""
-
-    def __init__(self, trace: Trace) -> None:
-        self._trace = trace
-
-    def __getattr__(self, signal: str) -> Callable[..., Awaitable[None]]:
-        send = getattr(self._trace, signal)
-
-        async def send_harmlessly(*arguments: object) -> None:
-            try:
-                await send(*arguments)
-            except Exception as error:  # noqa: BLE001 -- it is somebody else's code
-                _log.warning("a tracer failed (%s)", type(error).__name__)
-
-        return send_harmlessly
-
-
-def _at_once(telling: Coroutine[Any, Any, None]) -> None:
-    """Run it as far as it comes without waiting: a call that has to end does not wait for its tracers."""
-    with suppress(StopIteration):
-        telling.send(None)
-        telling.close()
 
 
 def _is_over(request: HttpRequest, content: aiohttp.StreamReader, transport: asyncio.Transport) -> bool:
@@ -545,77 +423,3 @@ def _checked_proxy(proxy: "str | URL | _Proxy | None") -> _Proxy:
         if url.scheme in {"http", "https"} and url.host:
             return _Proxy(url)
     raise InvalidRequestError("proxy must be an absolute http or https URL")
-
-
-def _sent(error: Exception, phase: Phase) -> DescopeNativeError:
-    """What it means that this was raised, once the request may have left."""
-    if isinstance(error, HttpProcessingError):
-        return UnexpectedResponse(0, "the answer is not HTTP")
-    if isinstance(error, aiohttp.ClientError | OSError):
-        return ConnectionLost(phase, "the connection was lost before an answer came")
-    return TransportError(phase, f"the transport failed ({type(error).__name__})")
-
-
-_CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
-    errno.ECONNREFUSED: "refused",
-    errno.ECONNRESET: "reset",
-    errno.ECONNABORTED: "reset",
-    errno.EPIPE: "reset",
-    errno.ENETUNREACH: "unreachable",
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETDOWN: "unreachable",
-    errno.EHOSTDOWN: "unreachable",
-    errno.ETIMEDOUT: "unreachable",
-}
-
-
-def _connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per kind of failure
-    error: Exception, connect_timeout: float, *, has_proxy: bool
-) -> DescopeNativeError:
-    """Why nobody was reached, the most specific kind first."""
-    match error:
-        case aiohttp.ClientHttpProxyError():
-            problem = f"the proxy answered {error.status} to CONNECT"
-            return ConnectError("proxy", problem, safe_to_retry=error.status >= 500)
-        case aiohttp.ClientProxyConnectionError():
-            return ConnectError("proxy", "the proxy could not be reached")
-        case aiohttp.ClientConnectorDNSError():
-            return ConnectError("dns", "the host name could not be resolved")
-        case aiohttp.ServerFingerprintMismatch():
-            return TLSError("the certificate does not have the expected fingerprint")
-        case aiohttp.ClientConnectorCertificateError():
-            return TLSError(_certificate_problem(error.certificate_error))
-        case aiohttp.ClientConnectorSSLError():
-            cause = cast("aiohttp.ClientConnectorError", error).os_error
-            if isinstance(cause, tls.SSLEOFError | tls.SSLZeroReturnError):
-                return ConnectError("reset", "the connection was reset in the TLS handshake")
-            return TLSError(f"the TLS handshake failed ({_tls_reason(cause)})")
-        case aiohttp.ClientConnectorError():
-            # asyncio gives no number to an end of file in the TLS handshake
-            lost: ConnectReason = "reset" if isinstance(error.os_error, ConnectionError) else "other"
-            reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
-            return ConnectError(reason, f"nobody could be reached ({reason})")
-        case aiohttp.InvalidURL():
-            return ConnectError("other", "the URL is no web address", safe_to_retry=False)
-        case TimeoutError():
-            return RequestTimeout("connect", connect_timeout)
-        case aiohttp.ClientError() | OSError() if has_proxy:
-            return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
-        case aiohttp.ClientError() | OSError():
-            return ConnectError("reset", "the connection went before anything could be sent")
-        case RuntimeError() | AssertionError():  # what an empty answer of the resolver ends in
-            return ConnectError("dns", "the host name resolved to nothing")
-        case _:
-            return TransportError("connect", f"the transport failed ({type(error).__name__})")
-
-
-def _certificate_problem(error: Exception) -> str:
-    code = getattr(error, "verify_message", None)
-    return (
-        f"the certificate is not valid ({code})" if isinstance(code, str) else "the certificate is not valid"
-    )
-
-
-def _tls_reason(error: OSError) -> str:
-    reason = getattr(error, "reason", None)
-    return reason.lower().replace("_", " ") if isinstance(reason, str) else "no reason given"

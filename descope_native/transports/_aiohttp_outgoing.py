@@ -1,0 +1,123 @@
+"""A request on its way over aiohttp: its headers, its connection, and the session's tracers."""
+
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import aiohttp
+import attrs
+from aiohttp.http import HttpVersion
+from aiohttp.tracing import Trace
+from yarl import URL
+
+from descope_native.transports import HttpRequest
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+
+_log: Final = logging.getLogger("descope_native")
+
+
+@attrs.frozen
+class Head:
+    """The head of an answer. Tracers get it where aiohttp has a ``ClientResponse``, whose names it uses."""
+
+    url: URL
+    status: int
+    reason: str
+    version: HttpVersion
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    method: str = "POST"
+
+    @property
+    def ok(self) -> bool:
+        return self.status < 400
+
+    @property
+    def real_url(self) -> URL:
+        return self.url
+
+
+class Outgoing:
+    """A request on its way: its headers, its connection, and the session's tracers.
+
+    The tracers are told what aiohttp's own client tells them, but of bodies, which hold codes and
+    tokens, nothing, and of a failure the name: what aiohttp's errors say quotes what came, and a proxy's
+    password. They may add headers.
+
+    Connection and headers are kept here, since frames that hold them show a proxy's password and the bearer.
+    """
+
+    def __init__(
+        self, request: HttpRequest, destination: aiohttp.ClientRequest, session: aiohttp.ClientSession
+    ) -> None:
+        self.request = request
+        self.destination = destination
+        self.start_line = f"{request.method} {request.url.raw_path_qs} HTTP/1.1"
+        self.headers = destination.headers.copy()
+        self.headers.update(request.headers)
+        self.headers["Content-Length"] = str(len(request.body))
+        self.traces = [
+            cast("Trace", _Harmless(Trace(session, config, config.trace_config_ctx())))
+            for config in session.trace_configs
+        ]
+        self._is_open = False
+        self._connection: Connection
+
+    def take(self, connection: "Connection") -> None:
+        self._connection = connection
+        self.protocol = cast("ResponseHandler", connection.protocol)
+        self.transport = connection.transport
+
+    def release_connection(self) -> None:
+        self._connection.release()
+
+    def drop_connection(self) -> None:
+        """Close it, with what is still to be sent: that would be, whenever the peer comes to read it."""
+        if self.transport is not None:
+            self.transport.abort()
+        self._connection.close()
+
+    async def tell_start(self) -> None:
+        self._is_open = True
+        for trace in self.traces:
+            await trace.send_request_start(self.request.method, self.request.url, self.headers)
+
+    async def tell_answer(self, head: Head) -> None:
+        self._is_open = False
+        response = cast("aiohttp.ClientResponse", head)
+        for trace in self.traces:
+            await trace.send_request_end(self.request.method, self.request.url, self.headers, response)
+
+    async def tell_failure(self, name: str) -> None:
+        if self._is_open:
+            for trace in self.traces:
+                error = aiohttp.ClientError(name)
+                await trace.send_request_exception(self.request.method, self.request.url, self.headers, error)
+
+
+class _Harmless:
+    """A tracer whose failures are logged and cost nobody a call, a session or, in the connector, a socket."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+
+    def __getattr__(self, signal: str) -> Callable[..., Awaitable[None]]:
+        send = getattr(self._trace, signal)
+
+        async def send_harmlessly(*arguments: object) -> None:
+            try:
+                await send(*arguments)
+            except Exception as error:  # noqa: BLE001 -- it is somebody else's code
+                _log.warning("a tracer failed (%s)", type(error).__name__)
+
+        return send_harmlessly
+
+
+def run_without_waiting(telling: Coroutine[Any, Any, None]) -> None:
+    """Run it as far as it comes without waiting: a call that has to end does not wait for its tracers."""
+    with suppress(StopIteration):
+        telling.send(None)
+        telling.close()
