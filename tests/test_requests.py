@@ -26,6 +26,8 @@ def test_headers_are_found_in_any_case_and_none_is_lost(name: str) -> None:
 def test_a_header_that_is_not_there_is_none() -> None:
     """And no values at all."""
     assert HttpResponse(200, COOKIES).header("cf-ray") is None
+    assert HttpResponse(200, COOKIES).header("Set-Cakes") is None
+    assert HttpResponse(200, COOKIES).header("X-Set-Cookie") is None
     assert HttpResponse(200).header_values("cf-ray") == []
 
 

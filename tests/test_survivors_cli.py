@@ -239,6 +239,12 @@ def test_what_cannot_be_sent_is_told_in_these_words(
     )
 
 
+def test_what_is_read_of_standard_input_is_256_kib(run: Run) -> None:
+    """Far beyond any code or token, and to the last byte of it."""
+    done = run(*OK, "--base-url", "ftp://a", stdin=b"\n" * (256 * 1024 - 1) + b"c")
+    assert "InvalidRequestError: base_url" in done.err
+
+
 async def finished(run: Run, fault: Fault, *more: str) -> SimpleNamespace:
     """What `finish` makes of an answer."""
     fake = FakeDescope()

@@ -80,8 +80,8 @@ async def test_a_transport_that_is_closed_while_a_call_enters_it_sends_nothing()
     assert transport.requests == []
 
 
-async def test_an_error_that_closing_brought_about_is_called_closing() -> None:
-    """A connection that breaks because its transport goes did not break by itself."""
+async def ended_by_closing(error: Exception) -> TransportError:
+    """What a call raises whose transport is closed, where its handler raises this on the way out."""
     entered = asyncio.Event()
 
     async def handle(_: HttpRequest) -> HttpResponse:
@@ -89,16 +89,27 @@ async def test_an_error_that_closing_brought_about_is_called_closing() -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            raise ConnectionResetError
+            raise error
 
     transport = InMemoryTransport(handle)
     call = asyncio.create_task(failure(transport))
     call.add_done_callback(lambda _: entered.set())
     await entered.wait()
     await transport.close()
-    error = await call
+    return await call
+
+
+async def test_an_error_that_closing_brought_about_is_called_closing() -> None:
+    """A connection that breaks because its transport goes did not break by itself."""
+    error = await ended_by_closing(ConnectionResetError())
     assert type(error) is TransportClosed
     assert error.args == ("wait", "the transport is closed")
+
+
+async def test_why_a_call_found_itself_closed_is_not_told_otherwise_by_closing() -> None:
+    """The more exact word stays: of a session that was closed under a transport that is closed as well."""
+    error = await ended_by_closing(TransportClosed("read", "the session was closed"))
+    assert error.args == ("read", "the session was closed")
 
 
 def test_a_transport_says_that_it_belongs_to_another_loop() -> None:
@@ -142,25 +153,6 @@ def test_closing_on_another_loop_leaves_the_calls_of_the_first_alone() -> None:
         finally:
             leave.set()
         assert token.result(10) == "s.e.s"
-
-
-async def test_why_a_call_found_itself_closed_is_not_told_otherwise_by_closing() -> None:
-    """The more exact word stays: of a session that was closed under a transport that is closed as well."""
-    entered = asyncio.Event()
-
-    async def handle(_: HttpRequest) -> HttpResponse:
-        entered.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise TransportClosed("read", "the session was closed")
-
-    transport = InMemoryTransport(handle)
-    call = asyncio.create_task(failure(transport))
-    call.add_done_callback(lambda _: entered.set())
-    await entered.wait()
-    await transport.close()
-    assert (await call).args == ("read", "the session was closed")
 
 
 FORKED_BETWEEN_TWO_RUNS = """
