@@ -54,6 +54,8 @@ The code or id token is read from standard input, or asked for on a terminal. It
 argument, since arguments end up in the shell's history and in the list of processes.
 
   descope-native finish --provider google --state-id STATE --proof id-token < id_token.txt
+
+descope-native --help tells the exit codes, and what is read from the environment.
 """
 
 
@@ -128,13 +130,18 @@ def _parser() -> argparse.ArgumentParser:
     finish.add_argument("--project-id", help="the Descope project, P2…")
     finish.add_argument("--base-url", help="instead of the host that the project id names")
     finish.add_argument(
+        "--allow-http", action="store_true", help="let --base-url be plain http to another machine"
+    )
+    finish.add_argument(
         "--timeout",
         type=_number(float, 0.001, 3600),
         default=15.0,
         metavar="SECONDS",
         help="for the call as a whole (default: 15)",
     )
-    finish.add_argument("--json", action="store_true", help="print the whole answer as JSON, tokens included")
+    finish.add_argument(
+        "--json", action="store_true", help="print the whole answer as JSON, tokens included, or the failure"
+    )
     finish.set_defaults(run=_finish)
 
     fake = commands.add_parser(
@@ -182,7 +189,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options, unknown = parser.parse_known_args(arguments)
     if unknown:
-        parser.error("unknown argument; a code or id token is read from standard input. See --help")
+        hint = "; a code or id token is read from standard input" if options.run is _finish else ""
+        parser.error(f"unknown argument{hint}. See --help")
     return options
 
 
@@ -264,23 +272,23 @@ def _print_result(result: FinishResult) -> None:
         "user.user_id": user and user.user_id,
         "user.email": user and user.email,
         "user.name": user and user.name,
-        "user.roles": ", ".join(user.role_names) if user else None,
-        "user.tenants": ", ".join(str(t.tenant_name) for t in user.user_tenants) if user else None,
+        "user.role_names": ", ".join(user.role_names) if user else None,
+        "user.user_tenants": ", ".join(str(t.tenant_name) for t in user.user_tenants) if user else None,
         "first_seen": result.first_seen,
         "session_jwt": _masked(result.session_jwt),
         "refresh_jwt": result.refresh_jwt and _masked(result.refresh_jwt),
-        "expires": result.session_expires_at,
+        "session_expires_at": result.session_expires_at,
         "drift": "; ".join(f"{d.path}: expected {d.expected}, found {d.found}" for d in result.drift),
     }
     for name, value in facts.items():
         if value is not None and value != "":
-            print(f"       {name:14} {_printable(value)}")
+            print(f"       {name:20}{_printable(value)}")
 
 
 def _print_error(error: DescopeNativeError, out: TextIO | None) -> None:
     red = _style("31", out)
     print(f"     {red(type(error).__name__)}: {_printable(error)}", file=out)
-    print(f"     safe_to_retry={error.safe_to_retry}: {_ADVICE[_exit_code(error)]}", file=out)
+    print(f"     {_advice(error)} (safe_to_retry={error.safe_to_retry})", file=out)
 
 
 def _print_failure(error: DescopeNativeError, *, as_json: bool) -> None:
@@ -293,15 +301,24 @@ def _print_failure(error: DescopeNativeError, *, as_json: bool) -> None:
         "outcome": error.outcome.value,
         "safe_to_retry": error.safe_to_retry,
     }
+    more = ("phase", "reason", "status", "code", "trace_id", "retry_after")  # where it is such an error
+    facts |= {name: getattr(error, name) for name in more if hasattr(error, name)}
     print(json.dumps({"error": facts}))
 
 
 _ADVICE: Final = {
     _BAD_INPUT: "nothing was sent; mend the input",
-    _UNSPENT: "the same code is still good",
+    _UNSPENT: "the same code is still good; try it again",
     _REFUSED: "take the code as spent and let the person sign in again",
     _UNCLEAR: "the code may be spent; do not send it again, let the person sign in again",
 }
+
+
+def _advice(error: DescopeNativeError) -> str:
+    code = _exit_code(error)
+    if code == _UNSPENT and not error.safe_to_retry:
+        return "the same code is still good, but this has to be mended before it is tried again"
+    return _ADVICE[code]
 
 
 def _exit_code(error: DescopeNativeError) -> int:
@@ -360,6 +377,7 @@ async def _finish_request(options: argparse.Namespace, request: dict[str, Any]) 
         project_id,
         base_url=options.base_url or os.environ.get("DESCOPE_BASE_URI") or None,
         auth_management_key=os.environ.get("DESCOPE_AUTH_MANAGEMENT_KEY") or None,
+        allow_http=options.allow_http,
         timeout=options.timeout,
     ) as finisher:
         return await finisher.finish(**request)

@@ -47,8 +47,8 @@ from descope_native.transports import HttpRequest, HttpResponse
 FINISH_PATH: Final = "/v1/auth/oauth/native/finish"
 
 _DEFAULT_BASE_URL: Final = "https://api.descope.com"
-_REGIONAL_PROJECT_ID: Final = 32
-"""From this length on, characters 1 to 4 of a project id name its region."""
+_SHORTEST_REGIONAL_ID: Final = 32
+"""From this length on, the four characters after the first of a project id name its region."""
 
 _PROJECT_ID: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # a token, RFC 9110 §5.6.2
 _REGION: Final = re.compile(r"[A-Za-z0-9]{4}", re.ASCII)
@@ -60,7 +60,7 @@ _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 _MAX_RETRY_AFTER: Final = 3600
 
 
-def _integer(digits: str) -> int | float:
+def _integer_or_infinity(digits: str) -> int | float:
     try:
         return int(digits)
     except ValueError:
@@ -70,7 +70,7 @@ def _integer(digits: str) -> int | float:
 _quote: Final = json.encoder.encode_basestring_ascii
 _read_json: Final = json.JSONDecoder(parse_constant=refuse_constant).raw_decode
 _read_json_of_any_size: Final = json.JSONDecoder(
-    parse_constant=refuse_constant, parse_int=_integer
+    parse_constant=refuse_constant, parse_int=_integer_or_infinity
 ).raw_decode
 
 
@@ -129,11 +129,14 @@ class Endpoint:
         # What was read is handed over by return value: this frame is in tracebacks, and the answer's
         # tokens must not be among its locals.
         if not 200 <= response.status < 300:
-            raise _error(response, self.url, Censor(request, self.key))
+            raise _error_for(response, self.url, Censor(request, self.key))
         result = _read_session(response)
-        if isinstance(result, FinishResult) and not (strict and result.drift):
+        if isinstance(result, str):
+            problem = result
+        elif strict and result.drift:
+            problem = _describe_drift(result.drift)
+        else:
             return result
-        problem = _describe_drift(result.drift) if isinstance(result, FinishResult) else result
         del result
         raise UnexpectedResponse(response.status, problem, self.read_trace_id(request, response))
 
@@ -175,11 +178,11 @@ def make_endpoint(
 
 def regional_base_url(project_id: str) -> str:
     """The API host: a long project id names its region, a short one does not."""
-    if len(project_id) < _REGIONAL_PROJECT_ID:
+    if len(project_id) < _SHORTEST_REGIONAL_ID:
         return _DEFAULT_BASE_URL
     region = project_id[1:5]
     if not _REGION.fullmatch(region):  # or a project id could name any host
-        raise InvalidRequestError("project_id names no region in its characters 1 to 4")
+        raise InvalidRequestError("project_id names no region right after its first character")
     return f"https://api.{region}.descope.com"
 
 
@@ -306,7 +309,7 @@ def _is_expired(attributes: list[str], now: float) -> bool:
 # --- the answer that is no session
 
 
-def _error(response: HttpResponse, url: URL, censor: Censor) -> ResponseError:
+def _error_for(response: HttpResponse, url: URL, censor: Censor) -> ResponseError:
     status = response.status
     trace_id = _trace_id(response, censor)
     hundreds = status // 100

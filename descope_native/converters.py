@@ -115,8 +115,12 @@ def drift_at(path: str, expected: str, value: object) -> Drift:
     return Drift(path, expected, _JSON_TYPES.get(type(value), "something else"))
 
 
-def _misfit(expected: str, value: object, saved: Any = attrs.NOTHING, path: str = "") -> _Misfit:
-    return _Misfit(saved, drift_at(path, expected, value))
+def _wrong_type(expected: str, value: object, path: str = "") -> _Misfit:
+    return _Misfit(attrs.NOTHING, drift_at(path, expected, value))
+
+
+def _unusable(expected: str, found: str) -> _Misfit:
+    return _Misfit(attrs.NOTHING, Drift("", expected, found))
 
 
 # How each type is let in. A hook is given what json.loads made of the value.
@@ -127,42 +131,42 @@ _IMMUTABLE: Final = frozenset({str, int, bool, NoneType})  # a float may be infi
 
 def _structure_string(value: Any, _: Any) -> str | None:
     if value is not None and type(value) is not str:
-        raise _misfit("string", value)
+        raise _wrong_type("string", value)
     return value or None
 
 
 def _structure_token(value: Any, _: Any) -> str | None:
     text = _structure_string(value, _)
     if text is not None and not is_token(text):
-        raise _Misfit(attrs.NOTHING, Drift("", "token", "string"))
+        raise _unusable("token", "string")
     return text
 
 
 def _structure_required_token(value: Any, _: Any) -> str:
     token = _structure_token(value, _)
     if token is None:  # absent, null and "" are the wire's three ways to leave it out
-        raise _Misfit(attrs.NOTHING, Drift("", "token", NOTHING_FOUND))
+        raise _unusable("token", NOTHING_FOUND)
     return token
 
 
 def _structure_boolean(value: Any, _: Any) -> bool:
     if type(value) is not bool:
-        raise _misfit("boolean", value)
+        raise _wrong_type("boolean", value)
     return value
 
 
 def _structure_integer(value: Any, _: Any) -> int:
     if type(value) is not int:
-        raise _misfit("integer", value)
+        raise _wrong_type("integer", value)
     return value
 
 
 def _structure_strings(value: Any, _: Any) -> tuple[str, ...]:
     if type(value) is not list:
-        raise _misfit("array", value)
+        raise _wrong_type("array", value)
     for index, item in enumerate(value):
         if type(item) is not str:
-            raise _misfit("string", item, path=f"[{index}]")
+            raise _wrong_type("string", item, path=f"[{index}]")
     return tuple(value)
 
 
@@ -170,9 +174,11 @@ def _structure_flags(value: Any, _: Any) -> FrozenDict[bool]:
     if value is None:
         return FrozenDict()
     if type(value) is not dict:
-        raise _misfit("object", value)
+        raise _wrong_type("object", value)
     if not _BOOLEAN.issuperset(map(type, value.values())):
-        raise _misfit("boolean", next(flag for flag in value.values() if type(flag) is not bool), path="*")
+        raise _wrong_type(
+            "boolean", next(flag for flag in value.values() if type(flag) is not bool), path="*"
+        )
     return FrozenDict(value)
 
 
@@ -180,7 +186,7 @@ def _structure_object(value: Any, _: Any) -> FrozenDict[Json]:
     if value is None or value == {}:
         return EMPTY
     if type(value) is not dict:
-        raise _misfit("object", value)
+        raise _wrong_type("object", value)
     frozen: FrozenDict[Json] = _freeze(value, _MAX_DEPTH)
     return frozen
 
@@ -193,11 +199,11 @@ def _freeze(value: Any, depth: int) -> Any:
     """JSON made deeply immutable."""
     kind = type(value)
     if kind is float and not math.isfinite(value):
-        raise _Misfit(attrs.NOTHING, Drift("", "finite number", "infinity"))
+        raise _unusable("finite number", "infinity")
     if kind is not list and kind is not dict:
         return value
     if not depth:
-        raise _Misfit(attrs.NOTHING, Drift("", f"nesting of {_MAX_DEPTH} at most", "more"))
+        raise _unusable(f"nesting of {_MAX_DEPTH} at most", "more")
     if not value:
         return () if kind is list else EMPTY
     if kind is list:
@@ -254,7 +260,7 @@ def _unfrozen(cls: type[Model]) -> type[Model]:
 _HEAD: Final = """
 def structure(obj, _):
     if type(obj) is not dict:
-        raise misfit("object", obj)
+        raise wrong_type("object", obj)
     get = obj.get
     instance = new(unfrozen)
     try:
@@ -362,7 +368,8 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:
                     values[key] = misfit.saved
         if any(values[key] is None for key in required):
             raise _Misfit(attrs.NOTHING, *drift)
-        instance: Model = cast("Any", cls)(*values.values(), FrozenDict(extra))
+        by_name = {fields[key].name: value for key, value in values.items()}
+        instance: Model = cast("Any", cls)(**by_name, extra=FrozenDict(extra))
         if drift:
             raise _Misfit(instance, *drift)
         return instance
@@ -377,11 +384,11 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:
         "is_token": is_token,
         "join": "".join,
         "Misfit": _Misfit,
-        "misfit": _misfit,
         "new": object.__new__,
         "structure_carefully": structure_carefully,
         "structure_extra": structure_extra,
         "unfrozen": _unfrozen(cls),
+        "wrong_type": _wrong_type,
     }
     names |= {f"default_{field.name}": field.default for field in attrs.fields(cls)}
     names |= {f"structure_{field.name}": hooks[key] for key, field in fields.items()}
@@ -399,7 +406,7 @@ def _or_none(hook: Hook) -> Hook:
 def _tuple_of(hook: Hook) -> Hook:
     def structure(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise _misfit("array", value)
+            raise _wrong_type("array", value)
         try:
             return tuple([hook(item, _) for item in value])
         except _Misfit:
@@ -446,7 +453,7 @@ class _Converter(Converter):
 def make_converter() -> Converter:
     """A cattrs converter between the models and the wire's JSON.
 
-    ``unstructure(result)`` gives a JSON-able dict in the wire's own form: what is unset is left
+    ``unstructure(result)`` gives a JSON-able dict in the wire's own form: what is None is left
     out, ``extra`` is put back, and ``drift``, which is no part of a session, is dropped.
     ``structure(dict, FinishResult)`` takes it back, strictly: what does not fit raises
     ``cattrs.ClassValidationError``, whose sub-exceptions name the places, never the values.

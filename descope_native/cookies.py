@@ -38,7 +38,7 @@ _RESERVED: Final = frozenset(  # what http.cookies, and all that is built on it,
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}", re.ASCII | re.IGNORECASE)
 _PATH: Final = re.compile(r"/[\w.~!$&'()*+,:@=%/-]{0,1023}", re.ASCII)  # RFC 3986 §3.3, less the semicolon
-_LONGEST: Final = 400 * 24 * 3600  # browsers cut to this, and a calendar has an end (RFC 6265bis §5.5)
+_LONGEST_AGE: Final = 400 * 24 * 3600  # browsers cut to this, and a calendar has an end (RFC 6265bis §5.5)
 
 
 class CookieAttributes(TypedDict):
@@ -166,7 +166,7 @@ def _without_port(host: str) -> str:
 
 
 def _age(seconds: int | None) -> int | None:
-    return min(seconds, _LONGEST) if seconds is not None and seconds > 0 else None
+    return min(seconds, _LONGEST_AGE) if seconds is not None and seconds > 0 else None
 
 
 def _until(instant: int | None) -> int | None:

@@ -2,7 +2,7 @@
 
     DescopeNativeError
     ├── InvalidRequestError (ValueError)    refused here, before any I/O
-    ├── TransportError                      no answer
+    ├── TransportError                      no answer; this kind itself: and nobody knows why
     │   ├── ConnectError                    never reached anybody
     │   │   └── TLSError                    the other side is not who it should be
     │   ├── RequestTimeout (TimeoutError)   the deadline passed; the phase is named

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 
+from descope_native._numbers import is_positive
 from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
@@ -38,7 +38,7 @@ class NativeOAuthFinisher:
     """Trades the proof of a native sign-in for a session, exactly once.
 
     It holds no connection, no user and no state; make one per process and share it between tasks.
-    Whoever opened the transport closes it. `open` makes both.
+    Whoever opened the transport closes it; `open` makes one and closes it as well.
 
     Args:
         project_id: the Descope project, ``P2…``. Where it is 32 characters or longer it names the
@@ -46,8 +46,8 @@ class NativeOAuthFinisher:
         transport: what carries the bytes.
         base_url: instead of ``https://api.descope.com`` or the regional host. A path is kept.
         auth_management_key: for projects that close their public auth API.
-        timeout: seconds for a call as a whole: waiting for a connection, connecting, sending,
-            waiting, reading, and all retries.
+        timeout: seconds for a call as a whole: waiting for a connection, connecting (which has 5 of
+            them, see `AiohttpTransport`), sending, waiting, reading, and all retries.
         retry: when to send the same code again; never, unless given.
         strict: raise `UnexpectedResponse` where an answer with a session is not as documented,
             instead of listing that in ``drift``. For contract tests.
@@ -156,52 +156,45 @@ class NativeOAuthFinisher:
             ResponseError: an answer that is no session; likewise.
         """
         # Collectors of tracebacks record the locals of every frame: none of ours keeps a secret.
+        call = _Call()
         try:
-            request = FinishRequest(
-                provider=provider, state_id=state_id, code=code, id_token=id_token, user=user
-            )
-            seconds = self._timeout if timeout is None else _checked(timeout)
-        except InvalidRequestError as refusal:
-            raise refusal.with_traceback(None) from None
-        finally:
-            del state_id, code, id_token, user
-        call = _Call(request, seconds)
-        try:
+            try:
+                proof = FinishRequest(
+                    provider=provider, state_id=state_id, code=code, id_token=id_token, user=user
+                )
+                seconds = self._timeout if timeout is None else _checked(timeout)
+            except InvalidRequestError as refusal:
+                raise refusal.with_traceback(None) from None
+            finally:
+                del state_id, code, id_token, user
             if self._retry is None:
-                result = await self._attempt(call)
+                result = await self._attempt(proof, seconds, call)
             else:
-                result = await self._retry.run(functools.partial(self._attempt, call), seconds)
-        except DescopeNativeError as error:
-            if isinstance(error, ResponseError):
-                call.status, call.trace_id = error.status, error.trace_id
-            call.log(logging.WARNING, f"{error.outcome.value} ({type(error).__name__})")
-            raise
-        except asyncio.CancelledError:
-            call.log(logging.WARNING, f"{call.outcome.value} (cancelled)")
+                attempt = functools.partial(self._attempt, proof, seconds, call)
+                result = await self._retry.run(attempt, seconds)
+        except (Exception, asyncio.CancelledError) as error:  # whatever a transport raises ends a call
+            call.log_failure(error)
             raise
         call.log(logging.INFO, "session")
         return result
 
-    async def _attempt(self, call: "_Call") -> FinishResult:
-        left = max(call.started + call.seconds - time.monotonic(), 0.0)
-        request = self._endpoint.build_request(call.request, left)
+    async def _attempt(self, proof: FinishRequest, seconds: float, call: "_Call") -> FinishResult:
+        left = max(call.started + seconds - time.monotonic(), 0.0)
+        request = self._endpoint.build_request(proof, left)
         call.begin(request)
         try:
             response = await self._transport.send(request)
             if _log.isEnabledFor(logging.INFO):
                 call.status = response.status
-                call.trace_id = self._endpoint.read_trace_id(call.request, response)
-            return self._endpoint.read_response(call.request, response, strict=self._strict)
+                call.trace_id = self._endpoint.read_trace_id(proof, response)
+            return self._endpoint.read_response(proof, response, strict=self._strict)
         except DescopeNativeError as error:
             call.proved = error.outcome
             raise
 
 
-_LONGEST: Final = sys.float_info.max  # an int may be larger than any float
-
-
 def _checked(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= _LONGEST:
+    if not is_positive(timeout):
         raise InvalidRequestError("timeout must be seconds, more than 0")
     return float(timeout)
 
@@ -210,8 +203,6 @@ def _checked(timeout: float) -> float:
 class _Call:
     """The facts of one call that its log line tells. Nothing about the person."""
 
-    request: FinishRequest
-    seconds: float
     started: float = attrs.field(factory=time.monotonic)
     attempts: int = 0
     progress: Progress = attrs.field(factory=lambda: Progress("pool"))
@@ -231,11 +222,18 @@ class _Call:
         """
         return self.proved or outcome_in(self.progress.phase)
 
-    def log(self, level: int, outcome: str) -> None:
+    def log_failure(self, error: BaseException) -> None:
+        outcome = error.outcome if isinstance(error, DescopeNativeError) else self.outcome
+        if isinstance(error, ResponseError):
+            self.status, self.trace_id = error.status, error.trace_id
+        self.log(logging.WARNING, outcome.value, type(error).__name__)
+
+    def log(self, level: int, outcome: str, error: str | None = None) -> None:
         if not _log.isEnabledFor(level):
             return
         facts = {
             "outcome": outcome,
+            "error": error,
             "status": self.status,
             "phase": self.progress.phase,
             "elapsed": round(time.monotonic() - self.started, 3),

@@ -62,8 +62,9 @@ _LONGEST_INPUT: Final = 64 * 1024
 """Far beyond any code or id token; far below what would hold up the event loop."""
 
 _LONGEST_USER: Final = 4096
-_TEXT: Final = f"must be a non-empty string, {_LONGEST_INPUT} characters at most"
+_TEXT: Final = f"must be text that is not blank, {_LONGEST_INPUT} characters of UTF-8 at most"
 _MOST_BRACKETS: Final = 64  # Apple's JSON has four, and less than 1,024 characters
+_USER: Final = f"the JSON text of an object, {_LONGEST_USER} characters and {_MOST_BRACKETS} brackets at most"
 
 Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
 """What ends up in somebody's header or cookie, so an answer's token is let in only in that form."""
@@ -109,7 +110,7 @@ class FinishRequest:
             an id token, Apple a code where start said ``implicit: false``, else an id token.
         id_token: the id token.
         user: the name Apple gave, as an `AppleUser` or as the JSON text for the wire, 4,096 characters
-            at most.
+            and 64 opening brackets at most.
 
     Raises `InvalidRequestError` where that cannot be right.
     """
@@ -127,22 +128,22 @@ class FinishRequest:
 
 
 def _problem_with(request: FinishRequest) -> str | None:  # noqa: PLR0911 -- one return per problem
-    if not _is_text(request.provider):
+    if not _is_nonblank(request.provider):
         return f"provider {_TEXT}"
-    if not _is_text(request.state_id):
+    if not _is_nonblank(request.state_id):
         return f"state_id {_TEXT}"
-    if request.code is not None and not _is_text(request.code):
+    if request.code is not None and not _is_nonblank(request.code):
         return f"code {_TEXT}, or None"
-    if request.id_token is not None and not _is_text(request.id_token):
+    if request.id_token is not None and not _is_nonblank(request.id_token):
         return f"id_token {_TEXT}, or None"
     if (request.code is None) == (request.id_token is None):
         return "exactly one of code and id_token must be given"
     if not (request.user is None or isinstance(request.user, AppleUser) or _is_object_text(request.user)):
-        return f"user must be an AppleUser or the JSON text of an object, {_LONGEST_USER} characters at most"
+        return f"user must be an AppleUser or {_USER}"
     return None
 
 
-def _is_text(value: object, longest: int = _LONGEST_INPUT) -> bool:
+def _is_nonblank(value: object, longest: int = _LONGEST_INPUT) -> bool:
     """Whether it is a string with something in it."""
     return _is_string(value, longest) and value != "" and not str(value).isspace()
 
@@ -166,7 +167,7 @@ def refuse_constant(_: str) -> None:
 
 
 def _is_object_text(value: object) -> bool:
-    if not _is_text(value, _LONGEST_USER):
+    if not _is_nonblank(value, _LONGEST_USER):
         return False
     text = str(value)
     if text.count("{") + text.count("[") > _MOST_BRACKETS:  # nested too deep to be read back everywhere
@@ -189,12 +190,11 @@ def _instant(seconds: int | None) -> datetime | None:
         return None
 
 
-# The classes below are what an answer becomes. The converter passes their fields by position, since by
-# keyword costs twice as much. Write keywords yourself.
-# Personal data and secrets are left out of every repr, so that a logged result gives nobody away.
+# The classes below are what an answer becomes. Secrets and what may name a person are left out of every
+# repr: a logged result shows ids, roles and permissions.
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class UserTenant:
     """One tenant the user belongs to, and what the user may do there.
 
@@ -207,13 +207,13 @@ class UserTenant:
     """
 
     tenant_id: str | None = None
-    tenant_name: str | None = None
+    tenant_name: str | None = attrs.field(default=None, repr=False)
     role_names: tuple[str, ...] = ()
     permissions: tuple[str, ...] = ()
     extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class User:
     """The person who signed in, as the service knows them.
 
@@ -294,7 +294,7 @@ class User:
         return _instant(self.consent_expiration)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class IdpResponse:
     """What the identity provider said, where the project asks for it. Personal data throughout.
 
@@ -334,7 +334,7 @@ class Drift:
     found: str
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class FinishResult:
     """A session. Frozen, hashable, picklable; its repr shows no secret.
 
@@ -362,8 +362,8 @@ class FinishResult:
         idp_response: what the identity provider said; None where the answer has none.
         claims: custom claims, opaque.
         extra: what came under keys that nobody knew when this release was made.
-        drift: what was not as documented and took its default instead. Not part of equality:
-            it tells how the answer came, not what it says.
+        drift: what was not as documented. What could be saved of it was, the rest has its default. Not
+            part of equality: it tells how the answer came, not what it says.
     """
 
     session_jwt: Token = attrs.field(repr=False)

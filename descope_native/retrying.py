@@ -1,7 +1,6 @@
 """When the same code may go out again, and how long to wait before it does."""
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from descope_native._numbers import is_count, is_positive
 from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
@@ -28,9 +28,9 @@ T = TypeVar("T")
 class Retry:
     """Send the same code again where that is proved safe, and nowhere else.
 
-    It looks at ``safe_to_retry`` and ``retry_after`` only, and stays inside the call's deadline:
-    where the next wait would not fit, the error is raised at once. Waits are exponential with full
-    jitter; a rate limit's ``retry_after`` is waited for in full. 421 and 425 are tried again once.
+    It looks at ``safe_to_retry`` and stays inside the call's deadline: where the next wait would not
+    fit, the error is raised at once. Waits are exponential with full jitter; a rate limit's
+    ``retry_after`` is waited for in full. 421 and 425 are tried again once.
 
     Needs tenacity: ``pip install 'descope_native[retry]'``.
 
@@ -52,10 +52,10 @@ class Retry:
     clock: Callable[[], float] = time.monotonic
 
     def __attrs_post_init__(self) -> None:
-        if isinstance(self.attempts, bool) or not (isinstance(self.attempts, int) and self.attempts >= 1):
+        if not is_count(self.attempts, 1):
             raise InvalidRequestError("attempts must be a whole number, 1 at least")
-        waits = isinstance(self.initial, int | float) and isinstance(self.maximum, int | float)
-        if not waits or not 0 < self.initial <= self.maximum < math.inf:
+        waits = is_positive(self.initial) and is_positive(self.maximum)
+        if not waits or self.initial > self.maximum:
             raise InvalidRequestError("initial and maximum must be seconds, 0 < initial <= maximum")
         try:
             import_module("tenacity")  # an extra, looked for when it is asked for
@@ -70,16 +70,16 @@ class Retry:
 
         deadline = self.clock() + timeout
         jitter = tenacity.wait_random_exponential(multiplier=self.initial, max=self.maximum)
-        unread = 0
+        refusals = 0
 
         def may_repeat(state: "RetryCallState") -> bool:
-            nonlocal unread
+            nonlocal refusals
             error = _error_of(state)
             if error is None:
                 return False
             if isinstance(error, RejectedError) and not isinstance(error, RateLimitedError):
-                unread += 1
-            return error.safe_to_retry and unread <= 1
+                refusals += 1
+            return error.safe_to_retry and refusals <= 1
 
         def wait(state: "RetryCallState") -> float:
             error = _error_of(state)

@@ -101,7 +101,7 @@ async def test_what_the_service_says_does_not_steer_the_terminal() -> None:
         proof = fake.sign_in("google", email="ada@example.com").as_arguments()
         done = await asyncio.to_thread(run, *finish(url, fake, proof), stdin=str(proof["id_token"]))
     assert done.returncode == 0, done.stderr
-    assert f"user.name      Zoë{REPLACED}\n" in done.stdout
+    assert f"user.name           Zoë{REPLACED}\n" in done.stdout
     assert [char for char in done.stdout if not char.isprintable() and char != "\n"] == []
 
 

@@ -416,7 +416,7 @@ async def test_closing_ends_the_calls_in_flight(answering: Answering) -> None:
 
 
 LINE = re.compile(
-    r"finish outcome=(?P<outcome>.+?)( status=(?P<status>\d+))? phase=(?P<phase>\w+)"
+    r"finish outcome=(?P<outcome>\w+)( error=(?P<error>\w+))?( status=(?P<status>\d+))? phase=(?P<phase>\w+)"
     r" elapsed=(?P<elapsed>[\d.e-]+) attempts=(?P<attempts>\d+)( trace_id=(?P<trace_id>\S+))?"
 )
 
@@ -450,22 +450,46 @@ RAY = ("cf-ray", "8f1e2d3c4b5a6978-FRA")
         (
             Answer(401, [RAY]),
             logging.WARNING,
-            {"outcome": "rejected (RejectedError)", "status": "401", "phase": "read", "trace_id": RAY[1]},
+            {
+                "outcome": "rejected",
+                "error": "RejectedError",
+                "status": "401",
+                "phase": "read",
+                "trace_id": RAY[1],
+            },
         ),
         (
             Answer(503),
             logging.WARNING,
-            {"outcome": "unknown (ServerError)", "status": "503", "phase": "read", "trace_id": None},
+            {
+                "outcome": "unknown",
+                "error": "ServerError",
+                "status": "503",
+                "phase": "read",
+                "trace_id": None,
+            },
         ),
         (
             Answer(200, [RAY], b"<html>"),
             logging.WARNING,
-            {"outcome": "unknown (UnexpectedResponse)", "status": "200", "phase": "read", "trace_id": RAY[1]},
+            {
+                "outcome": "unknown",
+                "error": "UnexpectedResponse",
+                "status": "200",
+                "phase": "read",
+                "trace_id": RAY[1],
+            },
         ),
         (
             NEVER,
             logging.WARNING,
-            {"outcome": "unknown (RequestTimeout)", "status": None, "phase": "wait", "trace_id": None},
+            {
+                "outcome": "unknown",
+                "error": "RequestTimeout",
+                "status": None,
+                "phase": "wait",
+                "trace_id": None,
+            },
         ),
     ],
     ids=["session", "no trace id", "rejected", "server error", "unexpected", "timeout"],
@@ -499,7 +523,7 @@ async def test_a_cancelled_call_logs_its_line_too(
             await call
     level, line = the_line(caplog)
     assert level == logging.WARNING
-    assert (line["outcome"], line["phase"]) == ("unknown (cancelled)", "wait")
+    assert (line["outcome"], line["error"], line["phase"]) == ("unknown", "CancelledError", "wait")
 
 
 async def test_a_call_cancelled_before_anything_was_sent_says_so(
@@ -513,7 +537,36 @@ async def test_a_call_cancelled_before_anything_was_sent_says_so(
         with pytest.raises(asyncio.CancelledError):
             await call
         assert not service.received
-    assert the_line(caplog)[1]["outcome"] == "not_sent (cancelled)"
+    assert the_line(caplog)[1]["outcome"] == "not_sent"
+
+
+async def test_a_call_that_is_refused_logs_its_line_too(
+    answering: Answering, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever counts lines counts calls; and nothing of what was refused is in it."""
+    caplog.set_level(logging.DEBUG)
+    async with answering() as service:
+        with pytest.raises(InvalidRequestError):
+            await service.finisher.finish(provider="google", state_id="canary", code="canary", id_token="c")
+    level, line = the_line(caplog)
+    assert level == logging.WARNING
+    assert line.items() >= {"outcome": "not_sent", "error": "InvalidRequestError", "attempts": "0"}.items()
+    assert "canary" not in caplog.text
+
+
+async def test_a_mistake_in_a_handler_logs_its_line_too(caplog: pytest.LogCaptureFixture) -> None:
+    """It passes as it is, and the request may have been acted on."""
+    caplog.set_level(logging.DEBUG)
+
+    def handler(_: HttpRequest) -> HttpResponse:
+        raise KeyError("canary")
+
+    with pytest.raises(KeyError):
+        await NativeOAuthFinisher(PROJECT, InMemoryTransport(handler)).finish(**GOOGLE)
+    level, line = the_line(caplog)
+    assert level == logging.WARNING
+    assert (line["outcome"], line["error"], line["phase"]) == ("unknown", "KeyError", "wait")
+    assert "canary" not in caplog.text
 
 
 async def test_a_refused_connection_logs_the_phase(caplog: pytest.LogCaptureFixture) -> None:
@@ -526,7 +579,7 @@ async def test_a_refused_connection_logs_the_phase(caplog: pytest.LogCaptureFixt
         await NativeOAuthFinisher(PROJECT, InMemoryTransport(refuse)).finish(**APPLE)
     level, line = the_line(caplog)
     assert level == logging.WARNING
-    assert line["outcome"] == "not_sent (ConnectError)"
+    assert (line["outcome"], line["error"]) == ("not_sent", "ConnectError")
     assert line["status"] is None
 
 

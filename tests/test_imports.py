@@ -15,12 +15,14 @@ PACKAGE = Path(descope_native.__file__).parent
 # The design's table, by module; what is a package within stands for all its modules.
 ARROWS: dict[str, set[str]] = {
     "_version": set(),
+    "_numbers": set(),
     "errors": set(),
     "transports": {"errors"},
     "transports._lifecycle": {"errors", "transports"},
     "transports._aiohttp_failures": {"errors"},
     "transports._aiohttp_outgoing": {"transports"},
     "transports.aiohttp": {
+        "_numbers",
         "errors",
         "transports",
         "transports._aiohttp_failures",
@@ -32,8 +34,8 @@ ARROWS: dict[str, set[str]] = {
     "converters": {"models"},
     "_redaction": {"models"},
     "_exchange": {"_redaction", "_version", "converters", "errors", "models", "transports"},
-    "retrying": {"errors"},
-    "finisher": {"_exchange", "errors", "models", "retrying", "transports", "transports.aiohttp"},
+    "retrying": {"_numbers", "errors"},
+    "finisher": {"_exchange", "_numbers", "errors", "models", "retrying", "transports", "transports.aiohttp"},
     "cookies": {"models"},
     "http_status": {"errors"},
     "testing": {"transports"},

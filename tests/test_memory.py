@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +171,16 @@ async def test_errors_of_ours_pass_as_they_are(raised: DescopeNativeError) -> No
     with pytest.raises(DescopeNativeError) as caught:
         await InMemoryTransport(fail).send(request())
     assert caught.value is raised
+
+
+async def test_a_file_that_a_handler_misses_is_a_mistake_and_no_lost_connection(tmp_path: Path) -> None:
+    """An answer kept in a file is a fine idea, and a wrong path to it is to be seen for what it is."""
+    missing = tmp_path / "answer.json"
+    finisher = NativeOAuthFinisher(
+        PROJECT, InMemoryTransport(lambda _: HttpResponse(200, (), missing.read_bytes()))
+    )
+    with pytest.raises(FileNotFoundError, match=r"answer\.json"):
+        await finisher.finish(**GOOGLE)
 
 
 async def test_a_mistake_in_a_handler_is_not_dressed_up() -> None:

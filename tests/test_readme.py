@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,9 @@ from typing import Any
 import pytest
 from test_apps_http_status import TABLE
 
-from descope_native import NativeOAuthFinisher, errors
+from descope_native import FinishResult, NativeOAuthFinisher, errors
+from descope_native.converters import make_converter
+from descope_native.models import FrozenDict
 from descope_native.testing import FakeDescope
 
 ROOT = Path(__file__).parent.parent
@@ -74,9 +77,23 @@ def test_the_readmes_own_tests_pass() -> None:
     assert "fake_descope" in names
 
 
+def test_the_stand_in_is_reached_as_the_readme_says() -> None:
+    """By its own project id."""
+    assert f'open("{FakeDescope().project_id}", base_url="http://localhost:8787")' in README
+
+
+def test_a_result_is_stored_and_read_back_as_the_readme_says() -> None:
+    """Its two expressions give the same result again."""
+    result = FinishResult(session_jwt="s.e.s", claims=FrozenDict({"a": ()}))
+    names = {"json": json, "make_converter": make_converter, "FinishResult": FinishResult, "result": result}
+    write, read = re.findall(r"`((?:json|make_converter)\S*\(.*?\))`", README)
+    names["text"] = eval(write, names)
+    assert eval(read, names) == result
+
+
 def test_the_table_of_errors_is_complete() -> None:
     """Every error that a caller can meet has its row, and no row names anything else."""
-    abstract = {"DescopeNativeError", "TransportError", "ResponseError"}
+    abstract = {"DescopeNativeError", "ResponseError"}
     raised = {
         name
         for name in errors.__all__

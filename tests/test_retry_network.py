@@ -274,26 +274,26 @@ async def hang(peer: Peer) -> None:
         pytest.param(
             answering(answer(400, b"{}", f"cf-ray: {RAY}")),
             logging.WARNING,
-            rf"finish outcome=rejected \(RejectedError\) status=400 phase=read elapsed=[\d.]+ attempts=1 "
+            rf"finish outcome=rejected error=RejectedError status=400 phase=read elapsed=[\d.]+ attempts=1 "
             rf"trace_id={RAY}",
             id="rejected",
         ),
         pytest.param(
             answering(answer(429, b"")),
             logging.WARNING,
-            r"finish outcome=rejected \(RateLimitedError\) status=429 phase=read elapsed=[\d.]+ attempts=3",
+            r"finish outcome=rejected error=RateLimitedError status=429 phase=read elapsed=[\d.]+ attempts=3",
             id="limited",
         ),
         pytest.param(
             answering(answer(502, b"")),
             logging.WARNING,
-            r"finish outcome=unknown \(ServerError\) status=502 phase=read elapsed=[\d.]+ attempts=1",
+            r"finish outcome=unknown error=ServerError status=502 phase=read elapsed=[\d.]+ attempts=1",
             id="failed",
         ),
         pytest.param(
             hang,
             logging.WARNING,
-            r"finish outcome=unknown \(RequestTimeout\) phase=wait elapsed=0\.\d+ attempts=1",
+            r"finish outcome=unknown error=RequestTimeout phase=wait elapsed=0\.\d+ attempts=1",
             id="timeout",
         ),
     ],
@@ -317,7 +317,8 @@ async def test_each_call_is_told_in_one_line(
     assert re.fullmatch(line, record.getMessage())
     fields = {name for name in vars(record) if name.startswith("descope_")}
     assert fields == {
-        f"descope_{name}" for name in ("outcome", "status", "phase", "elapsed", "attempts", "trace_id")
+        f"descope_{name}"
+        for name in ("outcome", "error", "status", "phase", "elapsed", "attempts", "trace_id")
     }
 
 
@@ -344,6 +345,8 @@ async def test_a_refused_connect_and_a_cancelled_call_are_told_too(caplog: pytes
     told = [record.getMessage() for record in caplog.records if record.name == "descope_native"]
     assert len(told) == 2
     assert re.fullmatch(
-        r"finish outcome=not_sent \(ConnectError\) phase=connect elapsed=[\d.]+ attempts=3", told[0]
+        r"finish outcome=not_sent error=ConnectError phase=connect elapsed=[\d.]+ attempts=3", told[0]
     )
-    assert re.fullmatch(r"finish outcome=unknown \(cancelled\) phase=wait elapsed=[\d.]+ attempts=1", told[1])
+    assert re.fullmatch(
+        r"finish outcome=unknown error=CancelledError phase=wait elapsed=[\d.]+ attempts=1", told[1]
+    )

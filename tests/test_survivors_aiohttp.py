@@ -43,7 +43,7 @@ from descope_native import (
     UnexpectedResponse,
 )
 from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
-from descope_native.transports.aiohttp import AiohttpTransport, _is_over
+from descope_native.transports.aiohttp import AiohttpTransport, _may_be_reused
 
 KEY: Any = SimpleNamespace(host="a.example", port=443, ssl=True, is_ssl=True)
 INFO = aiohttp.RequestInfo(URL("https://a"), "CONNECT", CIMultiDictProxy(CIMultiDict()), URL("https://a"))
@@ -68,6 +68,13 @@ def handshake(reason: Any) -> aiohttp.ClientConnectorSSLError:
 
 def proxy(status: int) -> aiohttp.ClientHttpProxyError:
     return aiohttp.ClientHttpProxyError(INFO, (), status=status, message="canary")
+
+
+def nothing_resolved() -> RuntimeError:
+    """What a coroutine makes of asking for the first of no addresses."""
+    error = RuntimeError("canary")
+    error.__cause__ = StopIteration()
+    return error
 
 
 def unreached(reason: Any) -> ConnectError:
@@ -136,8 +143,10 @@ CONNECT: list[tuple[Exception, DescopeNativeError]] = [
     (aiohttp.ServerDisconnectedError("canary"), GONE),
     (aiohttp.ClientOSError(errno.ECONNRESET, "canary"), GONE),
     (ConnectionResetError("canary"), GONE),
-    (RuntimeError("canary"), ConnectError("dns", "the host name resolved to nothing")),
-    (AssertionError("canary"), ConnectError("dns", "the host name resolved to nothing")),
+    (nothing_resolved(), ConnectError("dns", "the host name resolved to nothing")),
+    (AssertionError(), ConnectError("dns", "the host name resolved to nothing")),
+    (AssertionError("canary"), TransportError("connect", "the transport failed (AssertionError)")),
+    (RuntimeError("canary"), TransportError("connect", "the transport failed (RuntimeError)")),
     (KeyError("canary"), TransportError("connect", "the transport failed (KeyError)")),
 ]
 
@@ -570,7 +579,7 @@ async def test_a_connection_is_kept_where_neither_side_has_more_to_say(
     transport = mock.Mock(
         **{"is_closing.return_value": closing, "get_write_buffer_size.return_value": buffered}
     )
-    assert _is_over(request, content, transport) is over
+    assert _may_be_reused(request, content, transport) is over
 
 
 async def test_a_session_whose_connector_was_closed_is_refused() -> None:

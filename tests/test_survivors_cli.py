@@ -162,9 +162,7 @@ def test_the_line_that_a_prompt_leaves_open_is_ended_where_the_prompt_was(
 
 NUMBER: Final = "descope-native finish: argument --timeout: must be a number from 0.001 to 3600\n"
 PORT: Final = "descope-native fake: argument --port: must be a number from 0 to 65535\n"
-UNKNOWN: Final = (
-    "descope-native: unknown argument; a code or id token is read from standard input. See --help\n"
-)
+READ: Final = "a code or id token is read from standard input"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +172,9 @@ UNKNOWN: Final = (
             ["finish"],
             "descope-native finish: the following arguments are required: --provider, --state-id, --proof\n",
         ),
-        ([*OK, "more"], UNKNOWN),
+        ([*OK, "more"], f"descope-native: unknown argument; {READ}. See --help\n"),
+        (["demo", "more"], "descope-native: unknown argument. See --help\n"),
+        (["fake", "--prot", "1"], "descope-native: unknown argument. See --help\n"),
         ([*OK[:6], "other"], "descope-native finish: argument --proof: must be code or id-token\n"),
         ([*OK, "--timeout", "0.0009"], NUMBER),
         ([*OK, "--timeout", "3600.1"], NUMBER),
@@ -235,7 +235,7 @@ def test_what_cannot_be_sent_is_told_in_these_words(
     done = run(*arguments, stdin=stdin)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"     InvalidRequestError: {problem}\n     safe_to_retry=False: nothing was sent; mend the input\n"
+        f"     InvalidRequestError: {problem}\n     nothing was sent; mend the input (safe_to_retry=False)\n"
     )
 
 
@@ -269,30 +269,30 @@ USER: Final = {
 @pytest.mark.parametrize(
     ("answer", "facts"),
     [
-        (answering(), ["session_jwt    s.e.… (13 characters)"]),
+        (answering(), ["session_jwt         s.e.… (13 characters)"]),
         (
             answering(
                 user=USER, firstSeen=False, refreshJwt="r.e.f.r.e.s.h", sessionExpiration=1, claims=1, saml=1
             ),
             [
-                "user.user_id   U2",
-                "user.email     ada@example.com",
-                "user.name      Ada",
-                "user.roles     r1, r2",
-                "user.tenants   One, Two",
-                "first_seen     False",
-                "session_jwt    s.e.… (13 characters)",
-                "refresh_jwt    r.e.… (13 characters)",
-                "expires        1970-01-01 00:00:01+00:00",
-                "drift          claims: expected object, found integer",
+                "user.user_id        U2",
+                "user.email          ada@example.com",
+                "user.name           Ada",
+                "user.role_names     r1, r2",
+                "user.user_tenants   One, Two",
+                "first_seen          False",
+                "session_jwt         s.e.… (13 characters)",
+                "refresh_jwt         r.e.… (13 characters)",
+                "session_expires_at  1970-01-01 00:00:01+00:00",
+                "drift               claims: expected object, found integer",
             ],
         ),
         (
             answering(cookieMaxAge="1", user={"name": 1}),
             [
-                "session_jwt    s.e.… (13 characters)",
+                "session_jwt         s.e.… (13 characters)",
                 (
-                    "drift          cookieMaxAge: expected integer, found string; "
+                    "drift               cookieMaxAge: expected integer, found string; "
                     "user.name: expected string, found integer"
                 ),
             ],
@@ -311,7 +311,14 @@ SPENT: Final = "take the code as spent and let the person sign in again"
 UNCLEAR: Final = "the code may be spent; do not send it again, let the person sign in again"
 FAILURES: Final[list[tuple[Fault, int, str, str, str, bool]]] = [
     (Fault(status=401), 4, "RejectedError", "rejected", SPENT, False),
-    (Fault(status=429), 3, "RateLimitedError", "rejected", "the same code is still good", True),
+    (
+        Fault(status=429, headers={"Retry-After": "7"}),
+        3,
+        "RateLimitedError",
+        "rejected",
+        "the same code is still good; try it again",
+        True,
+    ),
     (Fault(status=503), 5, "ServerError", "unknown", UNCLEAR, False),
 ]
 
@@ -326,7 +333,7 @@ async def test_a_failure_is_told_so(
     first, second = done.err.splitlines()
     assert first.startswith(f"     {name}: the service answered {fault.status}")
     assert f"[outcome {outcome}" in first
-    assert second == f"     safe_to_retry={safe}: {advice}"
+    assert second == f"     {advice} (safe_to_retry={safe})"
 
 
 @pytest.mark.parametrize(("fault", "code", "name", "outcome", "advice", "safe"), FAILURES)
@@ -340,27 +347,57 @@ async def test_a_failure_is_json_so(
     (error,) = json.loads(done.out).values()
     assert list(json.loads(done.out)) == ["error"]
     assert error.pop("message").startswith(f"the service answered {fault.status}")
-    assert error == {"type": name, "outcome": outcome, "safe_to_retry": safe}
+    facts = {"type": name, "outcome": outcome, "safe_to_retry": safe}
+    facts |= {"status": fault.status, "code": None, "trace_id": None}
+    assert error == facts | ({"retry_after": 7.0} if fault.status == 429 else {})
+
+
+def test_a_failure_to_reach_anybody_is_json_so(run: Run) -> None:
+    """With what kept it, and how far it came."""
+    done = run(*OK, "--base-url", f"http://localhost:{free_port()}", "--json", stdin=b"c0de\n")
+    assert done.code == 3
+    assert json.loads(done.out)["error"] == {
+        "type": "ConnectError",
+        "message": "nobody could be reached (refused) [phase connect, outcome not_sent]",
+        "outcome": "not_sent",
+        "safe_to_retry": True,
+        "phase": "connect",
+        "reason": "refused",
+    }
+
+
+async def test_what_has_to_be_mended_is_not_to_be_tried_again(run: Run) -> None:
+    """A certificate, say, that is another's tomorrow as well: the code is good, and that does not help."""
+    async with FakeDescope().serve() as url:
+        https = url.replace("http://", "https://")
+        done = await asyncio.to_thread(run, *OK, "--base-url", https, stdin=b"c0de\n")
+    assert done.code == 3
+    first, second = done.err.splitlines()
+    assert first.startswith("     TLSError: ")
+    assert second == (
+        "     the same code is still good, but this has to be mended before it is tried again "
+        "(safe_to_retry=False)"
+    )
 
 
 @pytest.mark.parametrize(
     ("environment", "more", "expected"),
     [
-        ({}, [], {"base_url": None, "auth_management_key": None, "timeout": 15.0}),
+        ({}, [], {"base_url": None, "auth_management_key": None, "allow_http": False, "timeout": 15.0}),
         (
             {"DESCOPE_BASE_URI": "", "DESCOPE_AUTH_MANAGEMENT_KEY": "", "DESCOPE_PROJECT_ID": "P3"},
             ["--timeout", "7"],
-            {"base_url": None, "auth_management_key": None, "timeout": 7.0},
+            {"base_url": None, "auth_management_key": None, "allow_http": False, "timeout": 7.0},
         ),
         (
             {"DESCOPE_BASE_URI": "https://a", "DESCOPE_AUTH_MANAGEMENT_KEY": "K"},
             [],
-            {"base_url": "https://a", "auth_management_key": "K", "timeout": 15.0},
+            {"base_url": "https://a", "auth_management_key": "K", "allow_http": False, "timeout": 15.0},
         ),
         (
             {"DESCOPE_BASE_URI": "https://a"},
-            ["--base-url", "https://b"],
-            {"base_url": "https://b", "auth_management_key": None, "timeout": 15.0},
+            ["--base-url", "https://b", "--allow-http"],
+            {"base_url": "https://b", "auth_management_key": None, "allow_http": True, "timeout": 15.0},
         ),
     ],
     ids=["defaults", "empty", "environment", "option"],

@@ -225,7 +225,7 @@ def test_a_traceback_shows_the_lines_that_were_put_together() -> None:
         hook(1, User)
     told = "".join(traceback.format_tb(caught.value.__traceback__))
     assert (
-        'File "<descope_native structure User>", line 4, in structure\n    raise misfit("object", obj)\n'
+        'File "<descope_native structure User>", line 4, in structure\n    raise wrong_type("object", obj)\n'
         in told
     )
 
@@ -233,7 +233,7 @@ def test_a_traceback_shows_the_lines_that_were_put_together() -> None:
 @pytest.mark.parametrize(
     ("level", "made"),
     [
-        ("", FinishResult("s")),
+        ("", FinishResult(session_jwt="s")),
         ("user", User()),
         ("user.userTenants[0]", UserTenant()),
         ("idpResponse", IdpResponse()),
@@ -254,7 +254,7 @@ def test_a_model_made_by_hand_says_none_as_an_answer_does(level: str, made: obje
     ("made", "shown"),
     [
         (
-            FinishResult("s"),
+            FinishResult(session_jwt="s"),
             (
                 "cookie_domain cookie_path cookie_name session_cookie_name session_cookie_domain "
                 "tenant_sso_id unsaved_sso user idp_response first_seen cookie_max_age cookie_expiration "
@@ -268,7 +268,7 @@ def test_a_model_made_by_hand_says_none_as_an_answer_does(level: str, made: obje
                 "created_time"
             ),
         ),
-        (UserTenant(), "tenant_id tenant_name role_names permissions"),
+        (UserTenant(), "tenant_id role_names permissions"),
         (IdpResponse(), ""),
         (Drift("p", "e", "f"), "path expected found"),
         (AppleUser(), ""),

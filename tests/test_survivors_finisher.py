@@ -90,7 +90,7 @@ async def test_a_call_cancelled_while_it_waits_to_retry_tells_what_its_attempt_p
                 await call
     (line,) = [record for record in caplog.records if record.name == "descope_native"]
     facts: Any = line
-    assert facts.descope_outcome == "rejected (cancelled)"
+    assert (facts.descope_outcome, facts.descope_error) == ("rejected", "CancelledError")
     assert facts.descope_elapsed == round(facts.descope_elapsed, 3)
 
 
@@ -228,7 +228,7 @@ async def test_no_attempt_has_less_than_no_time() -> None:
 
     finisher = NativeOAuthFinisher(PROJECT, Late())
     request = FinishRequest(provider="google", state_id="s", id_token="t")
-    await finisher._attempt(_Call(request, 1.0, started=time.monotonic() - 9))
+    await finisher._attempt(request, 1.0, _Call(started=time.monotonic() - 9))
     assert seen == [0.0]
 
 
@@ -252,16 +252,15 @@ async def test_what_one_attempt_proved_says_nothing_of_the_next(caplog: pytest.L
             await call
     (record,) = [record for record in caplog.records if record.name == "descope_native"]
     facts = vars(record)
-    assert facts["descope_outcome"] == "unknown (cancelled)"
+    assert (facts["descope_outcome"], facts["descope_error"]) == ("unknown", "CancelledError")
     assert (facts["descope_status"], facts["descope_trace_id"], facts["descope_attempts"]) == (None, None, 2)
 
 
 def test_a_logged_time_has_no_fewer_than_three_places(caplog: pytest.LogCaptureFixture) -> None:
     """Ten calls, each a millisecond longer than the one before, do not all end on a hundredth."""
     caplog.set_level(logging.INFO, "descope_native")
-    request = FinishRequest(provider="google", state_id="s", id_token="t")
     for milliseconds in range(10):
-        _Call(request, 1.0, started=time.monotonic() - milliseconds / 1000).log(logging.INFO, "session")
+        _Call(started=time.monotonic() - milliseconds / 1000).log(logging.INFO, "session")
     last = {round(vars(record)["descope_elapsed"] * 1000) % 10 for record in caplog.records}
     assert len(last) > 1
 
@@ -278,9 +277,9 @@ async def test_a_session_that_is_refused_is_in_no_frame() -> None:
     assert not [value for value in held if isinstance(value, FinishResult)]
 
 
-TEXT = "must be a non-empty string, 65536 characters at most"
+TEXT = "must be text that is not blank, 65536 characters of UTF-8 at most"
 EXACTLY_ONE = "exactly one of code and id_token must be given"
-NO_USER = "user must be an AppleUser or the JSON text of an object, 4096 characters at most"
+NO_USER = "user must be an AppleUser or the JSON text of an object, 4096 characters and 64 brackets at most"
 NO_USERS: list[Any] = [
     "",
     " ",

@@ -42,7 +42,7 @@ ONE_PROOF = "exactly one of code and id_token must be given"
 REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: finisher("a b"), "project_id must be a token of printable ASCII, like P2abc…"),
     (lambda: finisher(None), "project_id must be a token of printable ASCII, like P2abc…"),
-    (lambda: finisher(REGION), "project_id names no region in its characters 1 to 4"),
+    (lambda: finisher(REGION), "project_id names no region right after its first character"),
     (
         lambda: finisher(auth_management_key="a b"),
         "auth_management_key must be printable ASCII without spaces",
@@ -72,15 +72,27 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: Retry(attempts=0), "attempts must be a whole number, 1 at least"),
     (lambda: Retry(initial=0), "initial and maximum must be seconds, 0 < initial <= maximum"),
     (lambda: AppleUser(given_name=1), "given_name must be a string, 4096 characters at most, or None"),  # type: ignore[arg-type]
-    (lambda: request(provider=""), "provider must be a non-empty string, 65536 characters at most"),
-    (lambda: request(state_id=""), "state_id must be a non-empty string, 65536 characters at most"),
-    (lambda: request(code=""), "code must be a non-empty string, 65536 characters at most, or None"),
-    (lambda: request(id_token=""), "id_token must be a non-empty string, 65536 characters at most, or None"),
+    (
+        lambda: request(provider=""),
+        "provider must be text that is not blank, 65536 characters of UTF-8 at most",
+    ),
+    (
+        lambda: request(state_id=""),
+        "state_id must be text that is not blank, 65536 characters of UTF-8 at most",
+    ),
+    (
+        lambda: request(code=""),
+        "code must be text that is not blank, 65536 characters of UTF-8 at most, or None",
+    ),
+    (
+        lambda: request(id_token=""),
+        "id_token must be text that is not blank, 65536 characters of UTF-8 at most, or None",
+    ),
     (lambda: request(id_token="t"), ONE_PROOF),
     (lambda: request(code=None), ONE_PROOF),
     (
         lambda: request(user="x"),
-        "user must be an AppleUser or the JSON text of an object, 4096 characters at most",
+        "user must be an AppleUser or the JSON text of an object, 4096 characters and 64 brackets at most",
     ),
     (
         lambda: AiohttpTransport.open(ssl=None),  # type: ignore[arg-type]

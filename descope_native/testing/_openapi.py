@@ -1,8 +1,8 @@
 """What the stand-in says of itself, in OpenAPI's own terms."""
 
-from typing import Any, Final
+from typing import Final
 
-Json = dict[str, Any]
+from descope_native.testing._json import Json
 
 START: Final = "/v1/auth/oauth/native/start"
 FINISH: Final = "/v1/auth/oauth/native/finish"

@@ -76,12 +76,11 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
 async def _drop(request: web.BaseRequest, answer: HttpResponse | None) -> web.StreamResponse:
     """End the connection: halfway through this answer, or with a reset."""
     transport = cast("asyncio.Transport", request.transport)  # there is one, since the handler still runs
-    response = web.StreamResponse()
     if answer is None:
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
-        return response
+        return web.StreamResponse()
     response = web.StreamResponse(status=answer.status, headers=answer.headers)
     response.content_length = len(answer.body)
     await response.prepare(request)

@@ -36,7 +36,13 @@ from descope_native.testing._openapi import (
 )
 from descope_native.testing._records import Call, DroppedError, Fault, Proof, read_fault, record
 from descope_native.testing._tokens import Signer, make_signer
-from descope_native.testing._users import describe, made_user, read_told_name, told_name, without_name
+from descope_native.testing._users import (
+    apple_user_json,
+    describe,
+    made_user,
+    parse_apple_user_json,
+    without_name,
+)
 from descope_native.transports import HttpRequest, HttpResponse
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -181,7 +187,7 @@ class FakeDescope:
             code=state.code,
             id_token=state.id_token,
             nonce=state.nonce,
-            user=self._told_name(state),
+            user=self._apple_user_json_once(state),
         )
 
     def _begin(self, provider: str, *, implicit: bool) -> str:
@@ -194,12 +200,12 @@ class FakeDescope:
         )
         return state_id
 
-    def _told_name(self, state: "_State") -> str | None:
+    def _apple_user_json_once(self, state: "_State") -> str | None:
         email = state.described["email"]
         if state.provider != "apple" or email in self._told_by_apple:
             return None
         self._told_by_apple.add(email)
-        return told_name(state.described)
+        return apple_user_json(state.described)
 
     # --- faults
 
@@ -284,7 +290,7 @@ class FakeDescope:
         provider, state_id = required(body, "provider"), required(body, "stateId")
         code, id_token = optional(body, "code", str), optional(body, "idToken", str)
         user = optional(body, "user", str)
-        told = {} if user is None else read_told_name(user)
+        told = {} if user is None else parse_apple_user_json(user)
         if bool(code) == bool(id_token):
             raise RefusedError(400, "E011002", "exactly one of code and idToken is needed")
         state = self._states.pop(state_id, None)

@@ -50,7 +50,10 @@ _APPLE_PARTS: Final = {"firstName": "givenName", "middleName": "middleName", "la
 
 def describe(email: str, name: str, user: Mapping[str, Any]) -> Json:
     """What a provider says of a user. Refuses what cannot be said in the answer."""
-    described: Json = {"email": email, "name": name, **json.loads(json.dumps(user))}
+    try:
+        described: Json = {"email": email, "name": name, **json.loads(json.dumps(user))}
+    except TypeError:
+        raise _refusal("user", "is not JSON") from None
     _check(described, _BLANK, "user")
     if not described["email"]:
         raise _refusal("user.email", "is empty")
@@ -104,13 +107,13 @@ def without_name(described: Json) -> Json:
     return {key: value for key, value in described.items() if key not in untold}
 
 
-def told_name(described: Json) -> str:
+def apple_user_json(described: Json) -> str:
     """The JSON text that Apple hands to the app."""
     told = {part: described[key] for part, key in _APPLE_PARTS.items() if described.get(key)}
     return json.dumps({"name": told}, ensure_ascii=False)
 
 
-def read_told_name(text: str) -> Json:
+def parse_apple_user_json(text: str) -> Json:
     """What the app passed on of it, under the answer's names."""
     told = as_object((parse_object(text) or {}).get("name"))
     parts = {key: (told or {}).get(part, "") for part, key in _APPLE_PARTS.items()}

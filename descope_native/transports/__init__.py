@@ -64,10 +64,10 @@ class Progress:
 
 @attrs.frozen(kw_only=True)
 class HttpRequest:
-    """One POST, ready to send. Its repr shows neither headers nor body: both hold secrets.
+    """One request, ready to send. Its repr shows neither headers nor body: both hold secrets.
 
     Attributes:
-        method: always ``POST`` so far.
+        method: always ``POST`` where a finisher made it.
         url: absolute.
         headers: name to value, complete but for ``Host`` and ``Content-Length``.
         body: the bytes to send.

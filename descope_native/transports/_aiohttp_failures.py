@@ -1,6 +1,6 @@
-"""What it means for a call that aiohttp raised this: pure, and not a word of aiohttp's in it.
+"""Turns what aiohttp raises into an error of ours.
 
-Its texts quote what came, the request and a proxy's password.
+None of its texts is kept: they may quote the answer, the request or a proxy's password.
 """
 
 import errno
@@ -70,7 +70,7 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
             return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
         case aiohttp.ClientError() | OSError():
             return ConnectError("reset", "the connection went before anything could be sent")
-        case RuntimeError() | AssertionError():  # what an empty answer of the resolver ends in
+        case RuntimeError(__cause__=StopIteration()) | AssertionError(args=()):  # no address to begin with
             return ConnectError("dns", "the host name resolved to nothing")
         case _:
             return TransportError("connect", f"the transport failed ({type(error).__name__})")

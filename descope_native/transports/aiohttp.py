@@ -11,7 +11,7 @@ How far a call has got, and which line says so:
     pool     Lifecycle.run                   until there is a place among ``limit``
     connect  AiohttpTransport._send          DNS, TCP, proxy, TLS, and whether the connection is clean
     send     AiohttpTransport._converse      before the first byte may leave
-    wait     _look_whether_sent              nothing is left to be sent
+    wait     _note_if_all_sent              nothing is left to be sent
     read     AiohttpTransport._converse      the head of the answer is there
 """
 
@@ -32,6 +32,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError, StreamWriter
 from yarl import URL
 
+from descope_native._numbers import is_count, is_positive
 from descope_native.errors import (
     ConnectError,
     DescopeNativeError,
@@ -89,12 +90,12 @@ class AiohttpTransport:
         self,
         session: aiohttp.ClientSession,
         *,
-        proxy: "str | URL | _Proxy | None" = None,
+        proxy: str | URL | None = None,
         connect_timeout: float = _CONNECT_TIMEOUT,
         max_body: int = _MAX_BODY,
     ) -> None:
         try:
-            via = _checked_proxy(proxy)
+            checked_proxy = _Proxy.checked(proxy)
         except InvalidRequestError as refusal:
             raise refusal.with_traceback(None) from None  # the frames below hold the password
         finally:
@@ -108,7 +109,7 @@ class AiohttpTransport:
         self._lifecycle = Lifecycle()
         self._session = session
         self._connector = connector
-        self._proxy = via
+        self._proxy = checked_proxy
         self._connect_timeout = connect_timeout
         self._connect_limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=math.inf)
         self._max_body = max_body
@@ -137,21 +138,22 @@ class AiohttpTransport:
             limit: connections at once; 0 for no limit.
             connect_timeout: see the class.
             reuse_connections: False opens a fresh connection for each call. That alone excludes a
-                stray answer that arrives with the next request in flight, and costs a handshake.
+                stray answer that arrives with the next request in flight, and costs a handshake. After a
+                request of more than 16 KiB the next call has a fresh one anyway.
             max_body: see the class.
 
         Raises:
             InvalidRequestError: an argument cannot be right.
         """
         try:
-            via = _checked_proxy(proxy)
+            checked_proxy = _Proxy.checked(proxy)
         except InvalidRequestError as refusal:
             raise refusal.with_traceback(None) from None
         finally:
             del proxy
         if not isinstance(ssl, bool | tls.SSLContext | aiohttp.Fingerprint):
             raise InvalidRequestError("ssl must be a bool, an SSLContext or an aiohttp.Fingerprint")
-        if not isinstance(limit, int) or limit < 0:
+        if not is_count(limit, 0):
             raise InvalidRequestError("limit must be a whole number, 0 at least")
         _check_limits(connect_timeout, max_body)
 
@@ -166,7 +168,9 @@ class AiohttpTransport:
             async with aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar()
             ) as session:
-                transport = cls(session, proxy=via, connect_timeout=connect_timeout, max_body=max_body)
+                transport = cls(
+                    session, proxy=checked_proxy.url, connect_timeout=connect_timeout, max_body=max_body
+                )
                 try:
                     yield transport
                 finally:
@@ -211,7 +215,8 @@ class AiohttpTransport:
         answer: HttpResponse | DescopeNativeError
         try:
             await outgoing.tell_start()
-            answer = await self._connect(outgoing) or await self._converse(outgoing)
+            failure = await self._connect(outgoing)
+            answer = failure if failure is not None else await self._converse(outgoing)
         except asyncio.CancelledError:
             # A connector that its owner closes cancels the futures that its callers queue on: nobody
             # cancelled this task, and its caller must not take it for that.
@@ -265,14 +270,14 @@ class AiohttpTransport:
 
     async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
-        if not is_known and _has_unread(protocol):
+        if is_known:
+            return _is_usable(protocol) and not _has_unread(protocol)
+        if _has_unread(protocol):
             # New to us, but another user of a borrowed session may have left something there. It may
             # as well be of TLS, so the event loop is let read it before it is judged.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        return (
-            protocol.is_connected() and not protocol.should_close and not (is_known and _has_unread(protocol))
-        )
+        return _is_usable(protocol)
 
     async def _converse(self, outgoing: Outgoing) -> HttpResponse | DescopeNativeError:
         """Send over a clean connection, before anybody else has a turn, and read what comes back."""
@@ -287,20 +292,20 @@ class AiohttpTransport:
             await writer.write_headers(outgoing.start_line, outgoing.headers)  # kept back for the body
             # Not drained, since an answer may come while the rest of the body is still being taken.
             await writer.write(request.body, drain=False)
-            _look_whether_sent(transport, progress)
+            _note_if_all_sent(transport, progress)
             head, content = await _read_head(protocol, request.url)
             progress.phase = "read"
             if not 200 <= head.status < 300:
                 progress.answer = HttpResponse(head.status, tuple(head.headers.items()))
             await outgoing.tell_answer(head)
             answer = await self._read_body(protocol, head, content, progress)
-            is_reusable = _is_over(request, content, transport)
+            is_reusable = _may_be_reused(request, content, transport)
             return answer
         finally:
             if is_reusable:
                 outgoing.release_connection()
             else:
-                _look_whether_sent(transport, progress)
+                _note_if_all_sent(transport, progress)
                 outgoing.drop_connection()
 
     async def _read_body(
@@ -312,7 +317,7 @@ class AiohttpTransport:
         try:
             if content.is_eof() and content.total_bytes <= left:  # as a rule: it comes with its head
                 return HttpResponse(head.status, headers, content.read_nowait())
-            with self._told_of_its_end(content, protocol):
+            with self._waking_a_stuck_reader(content, protocol):
                 while not content.at_eof():
                     chunks.append(await content.readany())
                     left -= len(chunks[-1])
@@ -326,7 +331,9 @@ class AiohttpTransport:
             del headers, chunks  # they hold tokens, and this frame may be in a traceback
 
     @contextmanager
-    def _told_of_its_end(self, content: aiohttp.StreamReader, protocol: ResponseHandler) -> Generator[None]:
+    def _waking_a_stuck_reader(
+        self, content: aiohttp.StreamReader, protocol: ResponseHandler
+    ) -> Generator[None]:
         """Wake who reads a body where a part of it is not HTTP, or the session's owner closes the session:
         aiohttp would leave them waiting.
         """
@@ -365,7 +372,7 @@ async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp
         await asyncio.sleep(0)  # or thousands of them would keep the loop, and the deadline with it
 
 
-def _is_over(request: HttpRequest, content: aiohttp.StreamReader, transport: asyncio.Transport) -> bool:
+def _may_be_reused(request: HttpRequest, content: aiohttp.StreamReader, transport: asyncio.Transport) -> bool:
     """Whether neither side has anything more to say, so that the next call may have the connection."""
     return (
         content.is_eof()
@@ -376,7 +383,7 @@ def _is_over(request: HttpRequest, content: aiohttp.StreamReader, transport: asy
     )
 
 
-def _look_whether_sent(transport: asyncio.Transport, progress: Progress) -> None:
+def _note_if_all_sent(transport: asyncio.Transport, progress: Progress) -> None:
     if progress.phase == "send" and not transport.is_closing() and not transport.get_write_buffer_size():
         progress.phase = "wait"
 
@@ -385,7 +392,22 @@ def _look_whether_sent(transport: asyncio.Transport, progress: Progress) -> None
 class _Proxy:
     """A proxy's URL, whose password no repr shows."""
 
-    url: URL | None = attrs.field(default=None, repr=False)
+    url: URL | None = attrs.field(repr=False)
+
+    @classmethod
+    def checked(cls, proxy: str | URL | None) -> Self:
+        if proxy is None:
+            return cls(None)
+        with suppress(ValueError, TypeError):
+            url = URL(proxy)
+            if url.scheme in {"http", "https"} and url.host:
+                return cls(url)
+        raise InvalidRequestError("proxy must be an absolute http or https URL")
+
+
+def _is_usable(protocol: ResponseHandler) -> bool:
+    """Whether it is open, and nothing has come over it that nobody asked for."""
+    return protocol.is_connected() and not protocol.should_close
 
 
 def _has_unread(protocol: ResponseHandler) -> bool:
@@ -410,16 +432,7 @@ def _cancellations() -> int:
 
 
 def _check_limits(connect_timeout: float, max_body: int) -> None:
-    for name, value in (("connect_timeout", connect_timeout), ("max_body", max_body)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise InvalidRequestError(f"{name} must be a number, more than 0")
-
-
-def _checked_proxy(proxy: "str | URL | _Proxy | None") -> _Proxy:
-    if proxy is None or isinstance(proxy, _Proxy):
-        return proxy or _Proxy()
-    with suppress(ValueError, TypeError):
-        url = URL(proxy)
-        if url.scheme in {"http", "https"} and url.host:
-            return _Proxy(url)
-    raise InvalidRequestError("proxy must be an absolute http or https URL")
+    if not is_positive(connect_timeout):
+        raise InvalidRequestError("connect_timeout must be seconds, more than 0")
+    if not is_count(max_body, 1):
+        raise InvalidRequestError("max_body must be a whole number, 1 at least")

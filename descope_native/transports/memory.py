@@ -12,7 +12,6 @@ from descope_native.errors import (
     TLSError,
     TransportClosed,
     TransportError,
-    UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse
 from descope_native.transports._lifecycle import Lifecycle
@@ -33,7 +32,7 @@ class InMemoryTransport:
     * ``ConnectionRefusedError`` and ``socket.gaierror`` as a ``ConnectError``;
     * ``ssl.SSLCertVerificationError`` as a ``TLSError``;
     * ``TimeoutError`` as a ``RequestTimeout``, without anybody having to wait for the deadline;
-    * any other ``OSError`` as a ``ConnectionLost``;
+    * any other ``OSError`` as a ``ConnectionLost``, unless it is about a file: that is a mistake;
     * errors of this library as they are, and whatever a mistake in the handler raises, too.
 
     It belongs to the event loop it is made in or, made outside of any, to the first that uses it.
@@ -64,7 +63,7 @@ class InMemoryTransport:
                 answer = await answer
             request.progress.phase = "read"
             return answer
-        except (TransportError, UnexpectedResponse, TimeoutError):  # the last is told by what keeps the time
+        except TimeoutError:  # what keeps the time tells it
             raise
         except ConnectionRefusedError:
             failure: TransportError = ConnectError("refused", "the handler refused the connection")
@@ -72,6 +71,8 @@ class InMemoryTransport:
             failure = ConnectError("dns", "the handler did not resolve the host name")
         except ssl.SSLCertVerificationError:
             failure = TLSError("the handler's certificate is not valid")
-        except OSError:
+        except OSError as error:
+            if error.filename is not None:
+                raise
             failure = ConnectionLost(request.progress.phase, "the handler dropped the connection")
         raise failure

@@ -281,7 +281,7 @@ class _Log(logging.Handler):
         line = record.getMessage()
         if self._run.salt in line or self._run.salt in repr(vars(record)):
             self._run.violate("a secret in the log")
-        if "outcome=not_sent (cancelled)" in line:
+        if "outcome=not_sent error=CancelledError" in line:
             self._run.unsent[_current.get()] = "cancelled"
 
 
