@@ -20,7 +20,8 @@ ARROWS: dict[str, set[str]] = {
     "transports": {"errors"},
     "transports._lifecycle": {"errors", "transports"},
     "transports._aiohttp_failures": {"errors"},
-    "transports._aiohttp_outgoing": {"transports"},
+    "transports._aiohttp_outgoing": {"transports", "transports._aiohttp_wire"},
+    "transports._aiohttp_wire": set(),
     "transports.aiohttp": {
         "_numbers",
         "errors",
@@ -58,6 +59,7 @@ OUTSIDE: dict[str, set[str]] = {
         "transports.aiohttp",
         "transports._aiohttp_failures",
         "transports._aiohttp_outgoing",
+        "transports._aiohttp_wire",
         "testing",
     },
     "cattrs": {"converters"},

@@ -79,13 +79,14 @@ async def test_a_spoiled_connection_is_replaced_unnoticed(spoil: str, seen: bool
         assert len(server.connections) == 2
 
 
-async def test_half_a_stray_head_does_no_harm() -> None:
-    """What a parser has swallowed cannot be seen; nor can it reach the next caller."""
+async def test_half_a_stray_head_spoils_its_connection_too() -> None:
+    """Row 8: the rest of it might come with the next request in flight."""
     async with serve(honest) as server, AiohttpTransport.open() as transport:
         assert (await finish(transport, server.url(), "first")).session_jwt == "first"
         server.connections[0].send(STRAY[:20])
         await settled()
         assert (await finish(transport, server.url(), "second")).session_jwt == "second"
+    assert len(server.connections) == 2
 
 
 async def fill_the_pool(transport: AiohttpTransport, server: Server, count: int, gate: asyncio.Event) -> None:

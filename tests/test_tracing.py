@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -180,15 +181,26 @@ async def test_a_tracer_that_dawdles_does_not_take_back_a_rejection() -> None:
     assert type(error) is RejectedError
 
 
+async def insist(*_: object) -> None:
+    try:
+        await asyncio.sleep(30)
+    finally:
+        await asyncio.sleep(30)
+
+
+@pytest.mark.parametrize("tracer", [dawdle, insist])
+async def test_a_tracer_that_dawdles_costs_nobody_a_session(tracer: Callable[..., Awaitable[None]]) -> None:
+    """It hears of the answer, and is not waited for."""
+    config = tracing(on_request_end=tracer)
+    async with (
+        serve(answering(session("a.b.c"))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        assert (await finish(AiohttpTransport(owner), server.url(), timeout=5)).session_jwt == "a.b.c"
+
+
 async def test_a_tracer_that_will_not_be_stopped_is_left() -> None:
     """Not even that keeps a cancelled call."""
-
-    async def insist(*_: object) -> None:
-        try:
-            await asyncio.sleep(30)
-        finally:
-            await asyncio.sleep(30)
-
     config = tracing(on_request_exception=insist)
     async with serve(Connection.gone) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
         error = await failure(AiohttpTransport(owner), server.url(), timeout=0.1)

@@ -12,8 +12,11 @@ from aiohttp.tracing import Trace
 from yarl import URL
 
 from descope_native.transports import HttpRequest
+from descope_native.transports._aiohttp_wire import Wire
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
@@ -71,7 +74,18 @@ class Outgoing:
         self.protocol = cast("ResponseHandler", connection.protocol)
         self.transport = connection.transport
 
-    def release_connection(self) -> None:
+    def listen(self) -> None:
+        """From here on, what comes over the connection is for this request."""
+        transport = cast("asyncio.Transport", self.transport)
+        self._wire = Wire(transport, self.protocol)
+        transport.set_protocol(self._wire)
+
+    def release_connection(self, *, to_others: bool) -> None:
+        """Give it back to its pool, from where others than we may take it."""
+        if to_others:
+            cast("asyncio.Transport", self.transport).set_protocol(self.protocol)
+        else:
+            self._wire.rest()
         self._connection.release()
 
     def drop_connection(self) -> None:
@@ -117,7 +131,7 @@ class _Harmless:
 
 
 def run_without_waiting(telling: Coroutine[Any, Any, None]) -> None:
-    """Run it as far as it comes without waiting: a call that has to end does not wait for its tracers."""
-    with suppress(StopIteration):
+    """Run it as far as it comes without waiting: neither an answer nor an error waits for its tracers."""
+    with suppress(StopIteration, RuntimeError):  # the latter where somebody's tracer will not be stopped
         telling.send(None)
         telling.close()

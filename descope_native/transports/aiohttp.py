@@ -11,7 +11,7 @@ How far a call has got, and which line says so:
     pool     Lifecycle.run                   until there is a place among ``limit``
     connect  AiohttpTransport._send          DNS, TCP, proxy, TLS, and whether the connection is clean
     send     AiohttpTransport._converse      before the first byte may leave
-    wait     _note_if_all_sent              nothing is left to be sent
+    wait     _note_if_all_sent               nothing is left to be sent
     read     AiohttpTransport._converse      the head of the answer is there
 """
 
@@ -22,8 +22,15 @@ import socket
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from typing import Final, Self, cast
 
 import aiohttp
@@ -39,6 +46,7 @@ from descope_native.errors import (
     InvalidRequestError,
     Phase,
     TransportClosed,
+    TransportError,
     UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
@@ -70,7 +78,8 @@ class AiohttpTransport:
     ``raise_for_status``, since each of them could hand one user's data to another or send a code
     twice. Its trace configs hear of connections, and of each call's start, head and failure; not of
     bodies, which hold codes and tokens. The session stays its owner's to close. Make it inside the
-    event loop that is going to use it.
+    event loop that is going to use it. Its idle connections are looked at before they are used; those of
+    a session of our own are ended as soon as they say anything unasked.
 
     `AiohttpTransport.open` opens, owns and closes a session of its own.
 
@@ -114,6 +123,7 @@ class AiohttpTransport:
         self._connect_limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=math.inf)
         self._max_body = max_body
         self._destination: aiohttp.ClientRequest | None = None
+        self._is_borrowed = True
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
         self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
@@ -171,6 +181,7 @@ class AiohttpTransport:
                 transport = cls(
                     session, proxy=checked_proxy.url, connect_timeout=connect_timeout, max_body=max_body
                 )
+                transport._is_borrowed = False
                 try:
                     yield transport
                 finally:
@@ -218,17 +229,18 @@ class AiohttpTransport:
             failure = await self._connect(outgoing)
             answer = failure if failure is not None else await self._converse(outgoing)
         except asyncio.CancelledError:
-            # A connector that its owner closes cancels the futures that its callers queue on: nobody
-            # cancelled this task, and its caller must not take it for that.
+            # A connector that its owner closes cancels the futures that its callers queue on, and a resolver
+            # may let its own cancellation out: where nobody cancelled this task, its caller must not
+            # take it for that.
             closed = self._if_closed(progress.phase)
-            if closed is None or _cancellations() > cancellations:
+            if _cancellations() > (cancellations if closed else 0) or asyncio.current_task() is None:
                 run_without_waiting(outgoing.tell_failure("CancelledError"))
                 raise
-            answer = closed
+            answer = closed or TransportError(progress.phase, "the transport failed (CancelledError)")
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
             answer = self._if_closed(progress.phase) or self._failure(error, progress.phase)
         if isinstance(answer, DescopeNativeError):
-            await outgoing.tell_failure(type(answer).__name__)
+            run_without_waiting(outgoing.tell_failure(type(answer).__name__))
         return answer
 
     def _destination_of(self, url: URL) -> aiohttp.ClientRequest:
@@ -287,23 +299,25 @@ class AiohttpTransport:
         is_reusable = False
         try:
             protocol.set_response_params(auto_decompress=False, read_until_eof=True)
+            outgoing.listen()
             writer = StreamWriter(protocol, asyncio.get_running_loop())
             progress.phase = "send"
             await writer.write_headers(outgoing.start_line, outgoing.headers)  # kept back for the body
             # Not drained, since an answer may come while the rest of the body is still being taken.
             await writer.write(request.body, drain=False)
             _note_if_all_sent(transport, progress)
-            head, content = await _read_head(protocol, request.url)
+            with self._watching_its_owner(protocol):
+                head, content = await _read_head(protocol, request.url)
             progress.phase = "read"
             if not 200 <= head.status < 300:
                 progress.answer = HttpResponse(head.status, tuple(head.headers.items()))
-            await outgoing.tell_answer(head)
+            run_without_waiting(outgoing.tell_answer(head))
             answer = await self._read_body(protocol, head, content, progress)
-            is_reusable = _may_be_reused(request, content, transport)
+            is_reusable = not self._connector.force_close and _may_be_reused(outgoing, content)
             return answer
         finally:
             if is_reusable:
-                outgoing.release_connection()
+                outgoing.release_connection(to_others=self._is_borrowed)
             else:
                 _note_if_all_sent(transport, progress)
                 outgoing.drop_connection()
@@ -317,7 +331,7 @@ class AiohttpTransport:
         try:
             if content.is_eof() and content.total_bytes <= left:  # as a rule: it comes with its head
                 return HttpResponse(head.status, headers, content.read_nowait())
-            with self._waking_a_stuck_reader(content, protocol):
+            with self._watching_the_parser(content, protocol):
                 while not content.at_eof():
                     chunks.append(await content.readany())
                     left -= len(chunks[-1])
@@ -330,27 +344,25 @@ class AiohttpTransport:
         finally:
             del headers, chunks  # they hold tokens, and this frame may be in a traceback
 
-    @contextmanager
-    def _waking_a_stuck_reader(
-        self, content: aiohttp.StreamReader, protocol: ResponseHandler
-    ) -> Generator[None]:
-        """Wake who reads a body where a part of it is not HTTP, or the session's owner closes the session:
-        aiohttp would leave them waiting.
-        """
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
+    def _watching_its_owner(self, protocol: ResponseHandler) -> AbstractContextManager[None]:
+        """Where a borrowed session is closed, aiohttp lets the peer take all of the request first."""
 
         def look() -> None:
-            nonlocal timer
-            if protocol.exception() is not None or self._connector.closed:
-                content.set_exception(aiohttp.ClientPayloadError())
-            timer = loop.call_later(_LOOK_EVERY, look)
+            if self._connector.closed:
+                protocol.set_exception(aiohttp.ServerDisconnectedError())
 
-        timer = loop.call_later(_LOOK_EVERY, look)
-        try:
-            yield
-        finally:
-            timer.cancel()
+        return _every_moment(look) if self._is_borrowed else nullcontext()
+
+    def _watching_the_parser(
+        self, content: aiohttp.StreamReader, protocol: ResponseHandler
+    ) -> AbstractContextManager[None]:
+        """Where a part of a body is not HTTP, or its session is closed, aiohttp leaves its reader waiting."""
+
+        def look() -> None:
+            if self._connector.closed or protocol.exception() is not None:
+                content.set_exception(aiohttp.ClientPayloadError())
+
+        return _every_moment(look)
 
     def _if_closed(self, phase: Phase) -> TransportClosed | None:
         """What is wrong where the owner of a borrowed session has closed it."""
@@ -363,23 +375,38 @@ class AiohttpTransport:
         return failure_once_sent(error, phase)
 
 
+@contextmanager
+def _every_moment(look: Callable[[], None]) -> Generator[None]:
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def look_again() -> None:
+        nonlocal timer
+        look()
+        timer = loop.call_later(_LOOK_EVERY, look_again)
+
+    timer = loop.call_later(_LOOK_EVERY, look_again)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp.StreamReader]:
-    while True:
-        message, content = await protocol.read()
-        if not 100 <= message.code < 200 or message.code == 101:
-            return Head(url, message.code, message.reason, message.version, message.headers), content
-        del message, content  # it announces an answer, which is waited for with nothing in this frame
-        await asyncio.sleep(0)  # or thousands of them would keep the loop, and the deadline with it
+    message, content = await protocol.read()
+    return Head(url, message.code, message.reason, message.version, message.headers), content
 
 
-def _may_be_reused(request: HttpRequest, content: aiohttp.StreamReader, transport: asyncio.Transport) -> bool:
+def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
     """Whether neither side has anything more to say, so that the next call may have the connection."""
+    transport = cast("asyncio.Transport", outgoing.transport)
     return (
         content.is_eof()
         and content is not aiohttp.EMPTY_PAYLOAD  # to a 101 or 204 there may be more than it should have
+        and not outgoing.protocol.should_close
         and not transport.is_closing()
         and not transport.get_write_buffer_size()
-        and len(request.body) <= _SURELY_SENT
+        and len(outgoing.request.body) <= _SURELY_SENT
     )
 
 
