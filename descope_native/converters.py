@@ -63,6 +63,10 @@ _NO_COOKIE_OCTETS: Final = bytes(not 0x21 <= octet < 0x7F or octet in b'",;\\' f
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
 
+_MOST_DRIFT: Final = 100
+"""How many oddities of one object or list are looked at. Each costs, and a hostile answer could have a
+million: what comes after them is left out."""
+
 NOTHING_FOUND: Final = "nothing"
 
 # These two tell how a result came about; no key of the wire is theirs.
@@ -117,6 +121,10 @@ def drift_at(path: str, expected: str, value: object) -> Drift:
 
 def _wrong_type(expected: str, value: object, path: str = "") -> _Misfit:
     return _Misfit(attrs.NOTHING, drift_at(path, expected, value))
+
+
+def _left_out(path: str) -> Drift:
+    return Drift(path, f"{_MOST_DRIFT} oddities at most", "more")
 
 
 def _unusable(expected: str, found: str) -> _Misfit:
@@ -345,27 +353,32 @@ def _source(cls: type[Model]) -> str:
     return "".join([*lines, _TAIL])
 
 
-def _class_hook(cls: type[Model], converter: Converter) -> Hook:
-    """A hook that is compiled for one class. Those that cattrs makes coerce, or call for each field."""
-    fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
+def _careful_hook(
+    cls: type[Model], fields: Mapping[str, "attrs.Attribute[Any]"], hooks: Mapping[str, Hook]
+) -> Callable[[dict[str, Any]], Model]:
+    """A hook that saves what it can of an object that is not as documented, and tells the rest."""
     required = {key: None for key, field in fields.items() if field.default is attrs.NOTHING}
     defaults: dict[str, Any] = {key: field.default for key, field in fields.items()} | required
-    hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
 
     def structure_carefully(obj: dict[str, Any]) -> Model:
         values = dict(defaults)
         extra: dict[str, Json] = {}
         drift: list[Drift] = []
+        is_cut = False
         for key, value in {**required, **obj}.items():
             try:
                 if key in fields:
                     values[key] = hooks[key](value, fields[key].type)
-                else:
+                elif len(drift) < _MOST_DRIFT:
                     extra[key] = _freeze(value, _MAX_DEPTH)
+                else:
+                    is_cut = True
             except _Misfit as misfit:
                 drift += misfit.under(key if key in fields else "*")
                 if misfit.saved is not attrs.NOTHING:
                     values[key] = misfit.saved
+        if is_cut:
+            drift.append(_left_out("*"))
         if any(values[key] is None for key in required):
             raise _Misfit(attrs.NOTHING, *drift)
         by_name = {fields[key].name: value for key, value in values.items()}
@@ -373,6 +386,14 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:
         if drift:
             raise _Misfit(instance, *drift)
         return instance
+
+    return structure_carefully
+
+
+def _class_hook(cls: type[Model], converter: Converter) -> Hook:
+    """A hook that is compiled for one class. Those that cattrs makes coerce, or call for each field."""
+    fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
+    hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
 
     def structure_extra(obj: dict[str, Any]) -> FrozenDict[Json]:
         return _structure_object({key: value for key, value in obj.items() if key not in fields}, None)
@@ -385,7 +406,7 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:
         "join": "".join,
         "Misfit": _Misfit,
         "new": object.__new__,
-        "structure_carefully": structure_carefully,
+        "structure_carefully": _careful_hook(cls, fields, hooks),
         "structure_extra": structure_extra,
         "unfrozen": _unfrozen(cls),
         "wrong_type": _wrong_type,
@@ -416,6 +437,9 @@ def _tuple_of(hook: Hook) -> Hook:
         saved: list[Any] = []
         drift: list[Drift] = []
         for index, item in enumerate(value):
+            if len(drift) >= _MOST_DRIFT:
+                drift.append(_left_out(""))
+                break
             try:
                 saved.append(hook(item, None))
             except _Misfit as misfit:

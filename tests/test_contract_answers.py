@@ -1,6 +1,8 @@
 """What a 2xx becomes, over both transports."""
 
 import json
+import math
+import time
 from typing import Any
 
 import attrs
@@ -448,3 +450,58 @@ async def test_an_answer_without_a_user_is_a_session(answering: Answering) -> No
     assert result.user is None
     assert result.refresh_jwt is None
     assert result.first_seen is None
+
+
+BAD_TENANT: dict[str, Any] = {"tenantId": 0, "tenantName": "kept"}
+MUCH_DRIFT: dict[str, tuple[dict[str, Any], str]] = {
+    "items of another type": ({"user": {"userTenants": [0] * 200_000}}, "user.userTenants"),
+    "items with an oddity": ({"user": {"userTenants": [BAD_TENANT] * 20_000}}, "user.userTenants"),
+    "items in items": ({"user": {"userTenants": [{"roleNames": [0]}] * 50_000}}, "user.userTenants"),
+    "unknown keys": ({f"k{n}": math.inf for n in range(50_000)}, "*"),
+    "unknown keys of an item": (
+        {"user": {"userTenants": [{f"k{n}": math.inf for n in range(50_000)}]}},
+        "user.userTenants[0].*",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MUCH_DRIFT)
+async def test_an_answer_of_oddities_costs_little_and_is_a_session(answering: Answering, name: str) -> None:
+    """A hundred of them are looked at in one place; a million would keep the event loop for many seconds."""
+    odd, place = MUCH_DRIFT[name]
+    body = as_json(odd | {"sessionJwt": "s.e.s"})
+    async with answering(Answer(body=body)) as service:
+        started = time.process_time()
+        result = await service.finish()
+        took = time.process_time() - started
+    assert result.session_jwt == "s.e.s"
+    assert Drift(place, "100 oddities at most", "more") in result.drift
+    assert 100 < len(result.drift) < 210
+    assert took < 2, "12 seconds, before there was a limit"
+
+
+async def test_a_hundred_oddities_are_looked_at_and_the_last_of_them_is_listed(answering: Answering) -> None:
+    """What is left out is said only where something is."""
+    tenants: list[object] = [{"tenantId": "T1"}, *[0] * 100]
+    cases: tuple[tuple[list[object], tuple[str, ...]], ...] = (
+        ([], ()),
+        ([{"tenantId": "T2"}], ("user.userTenants",)),
+    )
+    for more, left_out in cases:
+        async with answering(
+            answer({"sessionJwt": "s", "user": {"userTenants": [*tenants, *more]}})
+        ) as service:
+            result = await service.finish()
+        assert result.user is not None
+        assert [tenant.tenant_id for tenant in result.user.user_tenants] == ["T1"]
+        assert len(result.drift) == 100 + len(left_out)
+        assert tuple(d.path for d in result.drift[100:]) == left_out
+
+
+async def test_known_keys_are_read_however_many_oddities_come_before(answering: Answering) -> None:
+    """The tokens, first of all."""
+    odd = {f"k{n}": math.inf for n in range(101)}
+    async with answering(answer(odd | {"sessionJwt": "s.e.s", "cookiePath": "/a"})) as service:
+        result = await service.finish()
+    assert (result.session_jwt, result.cookie_path) == ("s.e.s", "/a")
+    assert [d.found for d in result.drift] == ["infinity"] * 100 + ["more"]
