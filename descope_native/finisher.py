@@ -5,7 +5,7 @@ import functools
 import logging
 import time
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
@@ -15,6 +15,7 @@ from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
     Outcome,
+    RejectedError,
     ResponseError,
     outcome_in,
 )
@@ -173,6 +174,9 @@ class NativeOAuthFinisher:
                 attempt = functools.partial(self._attempt, proof, seconds, call)
                 result = await self._retry.run(attempt, seconds)
         except (Exception, asyncio.CancelledError) as error:  # whatever a transport raises ends a call
+            if call.refused is not None and _is_unsent(error):  # of one attempt, but not of the call
+                call.log_failure(call.refused)
+                raise call.refused from error
             call.log_failure(error)
             raise
         call.log(logging.INFO, "session")
@@ -190,7 +194,13 @@ class NativeOAuthFinisher:
             return self._endpoint.read_response(proof, response, strict=self._strict)
         except DescopeNativeError as error:
             call.proved = error.outcome
+            if isinstance(error, RejectedError):
+                call.refused = error
             raise
+
+
+def _is_unsent(error: BaseException) -> bool:
+    return isinstance(error, DescopeNativeError) and error.outcome is Outcome.NOT_SENT
 
 
 def _checked(timeout: float) -> float:
@@ -207,6 +217,7 @@ class _Call:
     attempts: int = 0
     progress: Progress = attrs.field(factory=lambda: Progress("pool"))
     proved: Outcome | None = None
+    refused: RejectedError | None = None
     status: int | None = None
     trace_id: str | None = None
 
@@ -217,16 +228,17 @@ class _Call:
 
     @property
     def outcome(self) -> Outcome:
-        """What is proved of a call that is cancelled: by its last attempt's error where that has ended and
-        another was being waited for, else by how far it has got.
+        """What is proved of a call that ends: by its last attempt's error where that has ended and
+        another was being waited for, else by how far it has got. Once the service has refused the code
+        it has seen it, also if it was never reached again.
         """
-        return self.proved or outcome_in(self.progress.phase)
+        proved = self.proved or outcome_in(self.progress.phase)
+        return Outcome.REJECTED if proved is Outcome.NOT_SENT and self.refused else proved
 
     def log_failure(self, error: BaseException) -> None:
-        outcome = error.outcome if isinstance(error, DescopeNativeError) else self.outcome
         if isinstance(error, ResponseError):
             self.status, self.trace_id = error.status, error.trace_id
-        self.log(logging.WARNING, outcome.value, type(error).__name__)
+        self.log(logging.WARNING, self.outcome.value, type(error).__name__)
 
     def log(self, level: int, outcome: str, error: str | None = None) -> None:
         if not _log.isEnabledFor(level):
@@ -241,4 +253,5 @@ class _Call:
             "trace_id": self.trace_id,
         }
         line = " ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-        _log.log(level, "finish %s", line, extra={f"descope_{name}": facts[name] for name in facts})
+        with suppress(Exception):  # no handler of somebody's costs anybody a session
+            _log.log(level, "finish %s", line, extra={f"descope_{name}": facts[name] for name in facts})

@@ -30,7 +30,8 @@ class Retry:
 
     It looks at ``safe_to_retry`` and stays inside the call's deadline: where the next wait would not
     fit, the error is raised at once. Waits are exponential with full jitter; a rate limit's
-    ``retry_after`` is waited for in full. 421 and 425 are tried again once.
+    ``retry_after`` is waited for in full. 421 and 425 are tried again once. Where the service refused
+    the code at first, and then could not be reached, that refusal is raised.
 
     Needs tenacity: ``pip install 'descope_native[retry]'``.
 
@@ -83,9 +84,11 @@ class Retry:
 
         def wait(state: "RetryCallState") -> float:
             error = _error_of(state)
+            pause: float = jitter(state)
             if isinstance(error, RateLimitedError) and error.retry_after is not None:
-                return error.retry_after + jitter(state)
-            return jitter(state)
+                slack = max(deadline - self.clock() - error.retry_after, 0.0)
+                return error.retry_after + min(pause, slack / 2)
+            return pause
 
         def is_over(state: "RetryCallState") -> bool:
             return state.attempt_number >= self.attempts or self.clock() + state.upcoming_sleep >= deadline

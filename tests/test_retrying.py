@@ -19,11 +19,11 @@ from descope_native import (
     InMemoryTransport,
     InvalidRequestError,
     NativeOAuthFinisher,
+    Outcome,
     RateLimitedError,
     RejectedError,
     RequestTimeout,
     Retry,
-    TransportError,
 )
 
 
@@ -325,8 +325,66 @@ async def test_time_that_ran_out_while_waiting_sends_nothing() -> None:
 
     patient = Retry(initial=0.001, maximum=0.001, sleep=oversleep, clock=Time().clock)
     finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(limit), retry=patient, timeout=0.05)
-    with pytest.raises(RequestTimeout) as caught:
+    with pytest.raises(RateLimitedError) as caught:
         await finisher.finish(**GOOGLE)
-    assert isinstance(caught.value, TransportError)
-    assert caught.value.phase == "pool"
+    late = caught.value.__cause__
+    assert isinstance(late, RequestTimeout)
+    assert late.phase == "pool"
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize("status", [429, 421, 425])
+async def test_a_refused_code_has_been_sent_also_where_nobody_is_reached_afterwards(
+    status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """NOT_SENT would say that the service never saw it. Nobody is told that, the log neither."""
+    caplog.set_level(logging.INFO, "descope_native")
+    sent: list[HttpRequest] = []
+
+    def refuse_and_go(request: HttpRequest) -> HttpResponse:
+        if sent:
+            raise ConnectionRefusedError
+        sent.append(request)
+        return HttpResponse(status)
+
+    finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(refuse_and_go), retry=retry(Time()))
+    with pytest.raises(RejectedError) as caught:
+        await finisher.finish(**GOOGLE)
+    assert (caught.value.status, caught.value.outcome) == (status, Outcome.REJECTED)
+    assert isinstance(caught.value.__cause__, ConnectError)
+    assert f"outcome=rejected error={type(caught.value).__name__} status={status}" in caplog.text
+
+
+async def test_a_call_cancelled_on_its_way_back_to_who_refused_it_is_no_unsent_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The first attempt was answered; the second is cancelled before anything of it left."""
+    caplog.set_level(logging.INFO, "descope_native")
+    transport = InMemoryTransport(lambda _: HttpResponse(429))
+
+    class Stuck:
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            if transport.requests:
+                request.progress.phase = "pool"
+                stuck.set()
+                await asyncio.Event().wait()
+            return await transport.send(request)
+
+    stuck = asyncio.Event()
+    finisher = NativeOAuthFinisher(PROJECT, Stuck(), retry=retry(Time()))
+    call = asyncio.create_task(finisher.finish(**GOOGLE))
+    await stuck.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert "outcome=rejected error=CancelledError phase=pool" in caplog.text
+
+
+@pytest.mark.parametrize("left", [0.1, 0.3, 1.0])
+async def test_a_rate_limit_that_fits_is_waited_for_however_little_is_left_afterwards(left: float) -> None:
+    """The jitter behind it takes half of what is left at most."""
+    for _ in range(50):
+        time = Time()
+        attempts = Attempts(RateLimitedError(429, retry_after=4.0))
+        assert await retry(time, initial=1.0).run(attempts, 4.0 + left) == "done"
+        assert 4.0 <= time.slept[0] <= 4.0 + left / 2 + 1e-9

@@ -217,6 +217,29 @@ async def test_a_failure_is_logged_in_full_where_only_warnings_are(caplog: pytes
     assert record.getMessage().endswith(" trace_id=8f1e-FRA")
 
 
+class Failing(logging.Handler):
+    """An application's, with a mistake in it."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise OSError("no space left")
+
+
+async def test_a_log_handler_that_fails_costs_nobody_a_session() -> None:
+    """Nor an error: what happened to the code is what the caller has to know."""
+    log = logging.getLogger("descope_native")
+    level, handler = log.level, Failing()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        async with answering_in_memory(Answer(body=as_json({"sessionJwt": "s.e.s"})), Answer(400)) as service:
+            assert (await service.finish()).session_jwt == "s.e.s"
+            with pytest.raises(RejectedError):
+                await service.finish()
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
 async def test_no_attempt_has_less_than_no_time() -> None:
     """A transport may count on it, however late the event loop is."""
     seen: list[float] = []
