@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import getpass
+import io
 import json
 import os
 import re
@@ -63,7 +64,8 @@ class _Parser(argparse.ArgumentParser):
     """One clear line for bad input, which does not repeat what was typed: it may be a secret."""
 
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message)
+        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message, flags=re.DOTALL)
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
         self.exit(_BAD_INPUT, f"{self.prog}: {message}\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -96,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Finish a native Apple or Google sign-in with Descope.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"descope-native {__version__}")
     parser.set_defaults(run=_help, json=False)
@@ -105,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo",
         help="watch a sign-in finish over real HTTP; needs no account",
         description="Start and finish a native sign-in over real HTTP, against a stand-in on this machine.",
+        allow_abbrev=False,
     )
     demo.set_defaults(run=_demo)
 
@@ -114,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Trade the proof of a native sign-in for a session.",
         epilog=_FINISH_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # it would say which of the arguments it did not understand
     )
     finish.add_argument("--provider", required=True, help="google, apple, or a custom provider's name")
     finish.add_argument("--state-id", required=True, help="the stateId that the start call gave")
@@ -148,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
         "fake",
         help="serve the stand-in until interrupted",
         description="Serve a stand-in for Descope's native sign-in, for tests of other programs.",
+        allow_abbrev=False,
     )
     fake.add_argument("--host", default="localhost", help="where to listen (default: localhost)")
     fake.add_argument(
@@ -165,6 +171,9 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see ``descope-native --help``."""
     code = 0
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a locale has no letters for is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parse(arguments)
         try:

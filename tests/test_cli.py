@@ -192,6 +192,13 @@ CANARY = "CANARY-4711"
         (("finish",), "", "required"),
         ((*OK, CANARY), "c", "standard input"),
         ((*OK, "--code", CANARY), "c", "standard input"),
+        ((*OK, f"--pro={CANARY}"), "c", "standard input"),
+        ((*OK, f"--json={CANARY}"), "c", "takes no value"),
+        ((*OK, f"--json={CANARY}\n{CANARY}"), "c", "takes no value"),
+        ((f"--version={CANARY}",), "c", "takes no value"),
+        (("demo", f"--he={CANARY}"), "c", "unknown argument"),
+        (("fake", f"--po={CANARY}"), "c", "unknown argument"),
+        (("fake", f"--cookies={CANARY}"), "c", "takes no value"),
         ((*OK, "--timeout", CANARY), "c", "number"),
         ((*OK, "--timeout", "0"), "c", "number"),
         ((*OK[:6], CANARY, *OK[7:]), "c", "code or id-token"),
@@ -212,6 +219,12 @@ def test_bad_input_is_one_clear_line(arguments: tuple[str, ...], stdin: str, say
     assert "Traceback" not in done.stderr
     assert CANARY not in done.stderr + done.stdout
     assert len(done.stderr.strip().splitlines()) <= 2
+
+
+def test_what_is_stuck_to_a_letter_is_not_repeated_either() -> None:
+    """Some versions of Python take it for letters more, others for a value."""
+    done = run("finish", f"-h{CANARY}")
+    assert CANARY not in done.stderr + done.stdout
 
 
 def started_with(stdin: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -451,6 +464,25 @@ def ended(*arguments: str, out: int | None, unbuffered: str = "") -> tuple[int, 
         check=False,
     )
     return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+async def test_a_name_that_the_terminal_cannot_write_is_no_error(encoding: str) -> None:
+    """The code is spent by then; and the facts behind it are to be seen as well."""
+    fake = FakeDescope()
+    async with fake.serve() as url:
+        proof = fake.sign_in("google", name="Жанна").as_arguments()
+        done = await asyncio.to_thread(
+            run,
+            *finish(url, fake, proof),
+            stdin=str(proof["id_token"]),
+            PYTHONIOENCODING=encoding,
+        )
+        demo = await asyncio.to_thread(run, "demo", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"\u0416\u0430\u043d\u043d\u0430" in done.stdout
+    assert "session_jwt" in done.stdout
+    assert (demo.returncode, demo.stderr) == (0, "")
 
 
 REFUSED: Final = (*OK, "--json")
