@@ -12,7 +12,9 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 import attrs
 from yarl import URL
@@ -59,6 +61,13 @@ _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 _MAX_RETRY_AFTER: Final = 3600
 
+_MAX_NESTING: Final = 4000
+"""How deep an answer may nest. Python's JSON parser takes 100 bytes of the stack for each level, and some
+versions end the process where a thread has no more."""
+
+_NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[]{}")
+_STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level down; as a signed char, one up
+
 
 def _integer_or_infinity(digits: str) -> int | float:
     try:
@@ -80,8 +89,18 @@ def _encode_strings(fields: dict[str, str]) -> bytes:
     return ("{" + members + "}").encode()
 
 
+def _nests_too_deep(body: bytes) -> bool:
+    if body.count(b"[") + body.count(b"{") <= _MAX_NESTING:
+        return False
+    outside_strings = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
+    steps = b"".join(outside_strings).translate(_STEPS, _NO_BRACKETS)
+    return max(accumulate(memoryview(steps).cast("b")), default=0) > _MAX_NESTING
+
+
 def _decode_json(body: bytes) -> Any:
     """One JSON value in UTF-8. Raises ValueError or RecursionError."""
+    if _nests_too_deep(body):
+        raise RecursionError
     text = body.decode().strip(" \t\n\r")
     try:
         value, end = _read_json(text)
@@ -221,13 +240,14 @@ def _is_loopback(host: str) -> bool:
 
 def _read_session(response: HttpResponse) -> FinishResult | str:
     """A result, or what kept the answer from being one. Never raises."""
-    if (coding := response.header("Content-Encoding")) and coding.strip().lower() != "identity":
+    codings = response.header_values("Content-Encoding")
+    if any(coding.strip().lower() not in {"", "identity"} for coding in codings):
         return "the answer has a Content-Encoding that was not asked for"
     try:
         answer = _decode_json(response.body)
     except ValueError:
         return "the answer is not JSON"
-    except RecursionError:  # how deep that is, is up to the interpreter
+    except RecursionError:  # the interpreter's own limit may be lower
         return "the answer nests too deep"
     if type(answer) is not dict:
         return "the answer is not a JSON object"
@@ -321,7 +341,7 @@ def _error_for(response: HttpResponse, url: URL, censor: Censor) -> ResponseErro
     if hundreds == 4:
         return RejectedError(status, trace_id, *_error_texts(response, censor))
     if hundreds == 3:
-        origin = censor.black_out(_origin(response.header("Location"), url))
+        origin = _origin(response.header("Location"), url, censor)
         return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
     return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)
 
@@ -344,10 +364,9 @@ def _error_texts(response: HttpResponse, censor: Censor) -> tuple[str | None, st
 def _text(value: object, censor: Censor) -> str | None:
     if not isinstance(value, str):
         return None
-    if len(value) > 2 * LONGEST_SHOWN:  # at a space, or what is left of a secret could not be told for one
-        value = value[: 2 * LONGEST_SHOWN].rpartition(" ")[0]
-    printable = "".join(char if char.isprintable() else " " for char in value)
-    return censor.black_out(printable.strip())[:LONGEST_SHOWN] or None
+    # More is looked at than can be shown, or what is left of a secret at its end could not be told for one.
+    printable = "".join(char if char.isprintable() else " " for char in value[: 4 * LONGEST_SHOWN])
+    return censor.black_out(printable, 2 * LONGEST_SHOWN).strip()[:LONGEST_SHOWN] or None
 
 
 def _trace_id(response: HttpResponse, censor: Censor) -> str | None:
@@ -357,13 +376,18 @@ def _trace_id(response: HttpResponse, censor: Censor) -> str | None:
     return None
 
 
-def _origin(location: str | None, url: URL) -> str:
+def _origin(location: str | None, url: URL, censor: Censor) -> str:
     if not location:
         return "nowhere"
     try:
-        return str(url.join(URL(location[:2048])).origin())
+        origin = url.join(URL(location[:2048])).origin()
+        # As it came: a URL makes its host lower case, and no secret would be told in that.
+        netloc = urlsplit(location[:2048]).netloc.rpartition("@")[2]
     except ValueError:
         return "no web address"
+    if (shown := censor.black_out(netloc)) != netloc:
+        return f"{origin.scheme}://{shown}"
+    return censor.black_out(str(origin))
 
 
 def parse_retry_after(values: list[str], now: float) -> float | None:

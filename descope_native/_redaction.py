@@ -69,7 +69,8 @@ class Censor:
         known = any(secret in name for secret in self._secrets if len(secret) >= 6)
         return known or bool(self._secret_parts([name]))
 
-    def black_out(self, text: str) -> str:
+    def black_out(self, text: str, until: int | None = None) -> str:
+        """The text without secrets; what comes from ``until`` on is looked at, but not shown."""
         spans = [
             span for spelling in self._spellings if spelling in text for span in _occurrences(text, spelling)
         ]
@@ -83,10 +84,12 @@ class Censor:
         shown: list[str] = []
         end = 0
         for start, stop in sorted(spans):
+            if until is not None and start >= until:
+                break
             if start >= end:
                 shown += [text[end:start], _BLACKED_OUT]
             end = max(end, stop)
-        return "".join(shown) + text[end:]
+        return "".join(shown) + text[end:until]
 
 
 def _strings_in(value: object) -> Iterator[str]:

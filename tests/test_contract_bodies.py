@@ -2,13 +2,15 @@
 
 import gzip
 import json
+import subprocess
+import sys
 import zlib
 from typing import Any
 
 import pytest
 from support import DOCUMENTED_ANSWER, Answer, Answering, session
 
-from descope_native import Drift, Outcome, UnexpectedResponse
+from descope_native import Drift, Outcome, RejectedError, UnexpectedResponse
 
 SESSION = session().body
 
@@ -209,3 +211,90 @@ async def test_an_empty_object_among_many_is_an_object(answering: Answering) -> 
         result = await service.finish()
     assert result.user is not None
     assert result.idp_response is not None
+
+
+TOO_DEEP = {
+    "lists": b'{"sessionJwt":"s.e.s","x":' + b"[" * 4000 + b"]" * 4000 + b"}",
+    "objects": b'{"sessionJwt":"s.e.s","x":' + b'{"a":' * 4000 + b"1" + b"}" * 4000 + b"}",
+    "never closed": b'{"x":' * 200_000,
+    "brackets in strings": b'{"sessionJwt":"s.e.s","x":'
+    + b'["]]]]\\\\","\\"]]",' * 4000
+    + b"1"
+    + b"]" * 4000
+    + b"}",
+}
+
+
+@pytest.mark.parametrize("name", TOO_DEEP)
+async def test_an_answer_too_deep_for_a_small_stack_is_refused(answering: Answering, name: str) -> None:
+    """Row 14, before the parser goes down into it."""
+    (error,) = await unexpected(answering, Answer(body=TOO_DEEP[name]))
+    assert error.problem == "the answer nests too deep"
+
+
+async def test_brackets_in_strings_and_side_by_side_are_not_deep(answering: Answering) -> None:
+    """Only what stands within another counts."""
+    text = "[{" * 5000 + '\\"' + "\\" * 3
+    many = {"sessionJwt": "s.e.s", "a": text, "b": [[]] * 9000, "c": [{}] * 9000, text: 1}
+    async with answering(Answer(body=json.dumps(many).encode())) as service:
+        result = await service.finish()
+    assert (result.session_jwt, result.drift) == ("s.e.s", ())
+    assert result.extra["a"] == text
+
+
+def test_no_answer_ends_a_process_whose_threads_have_small_stacks() -> None:
+    """512 KiB, as in a container whose memory is counted."""
+    program = f"""
+import asyncio, threading
+from descope_native import *
+bodies = {list(TOO_DEEP.values())!r} + [b'{{"sessionJwt":"s.e.s","x":' + b"[" * 3990 + b"]" * 3990 + b"}}"]
+async def call(body):
+    finisher = NativeOAuthFinisher("P2", InMemoryTransport(lambda _: HttpResponse(200, (), body)))
+    try:
+        await finisher.finish(provider="apple", state_id="s", code="c")
+    except UnexpectedResponse:
+        pass
+def run():
+    for body in bodies:
+        asyncio.run(call(body))
+    print("alive")
+threading.stack_size(512 * 1024)
+thread = threading.Thread(target=run)
+thread.start()
+thread.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-"], input=program, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+@pytest.mark.parametrize("codings", [["identity", "gzip"], ["gzip", "identity"], ["identity, gzip"]])
+async def test_any_coding_among_several_is_one(answering: Answering, codings: list[str]) -> None:
+    """Row 13: however many lines there are."""
+    headers = [("Content-Encoding", coding) for coding in codings]
+    (error,) = await unexpected(answering, Answer(200, headers, SESSION))
+    assert error.problem == "the answer has a Content-Encoding that was not asked for"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_where_there_is_no_body_there_is_no_session(answering: Answering, status: int) -> None:
+    """Row 20: whatever comes behind such a head is none of its (RFC 9110 §6.4.1)."""
+    async with answering(Answer(status, (), session().body)) as service:
+        with pytest.raises(UnexpectedResponse):
+            await service.finish()
+
+
+async def test_a_body_is_taken_to_its_limit_and_no_further(answering: Answering) -> None:
+    """Row 13: of 1 MiB, to the byte; where the status says enough, without it."""
+    whole = session().body.ljust(1024 * 1024)
+    async with answering(
+        Answer(200, (), whole), Answer(200, (), whole + b" "), Answer(400, (), whole + b" ")
+    ) as service:
+        assert (await service.finish()).session_jwt
+        with pytest.raises(UnexpectedResponse, match="larger than 1048576 bytes") as large:
+            await service.finish()
+        assert large.value.status == 200
+        with pytest.raises(RejectedError) as refused:
+            await service.finish()
+        assert refused.value.status == 400

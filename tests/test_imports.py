@@ -30,7 +30,7 @@ ARROWS: dict[str, set[str]] = {
         "transports._aiohttp_outgoing",
         "transports._lifecycle",
     },
-    "transports.memory": {"errors", "transports", "transports._lifecycle"},
+    "transports.memory": {"_numbers", "errors", "transports", "transports._lifecycle"},
     "models": {"errors"},
     "converters": {"models"},
     "_redaction": {"models"},

@@ -89,7 +89,7 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     "HttpRequest": (descope_native.HttpRequest, "(*, method, url, headers, body, timeout, progress=NOTHING)"),
     "HttpResponse": (descope_native.HttpResponse, "(status, headers=(), body=b'')"),
     "send": (descope_native.Transport.send, "(self, request, /)"),
-    "InMemoryTransport": (descope_native.InMemoryTransport, "(handler)"),
+    "InMemoryTransport": (descope_native.InMemoryTransport, "(handler, *, max_body=1048576)"),
     "AiohttpTransport": (
         descope_native.AiohttpTransport,
         "(session, *, proxy=None, connect_timeout=5.0, max_body=1048576)",

@@ -369,16 +369,35 @@ async def test_what_was_sent_is_blacked_out_whole(said: str, shown: str) -> None
         ("a b" * 200, ("a b" * 100)),
         ("a" * 599 + " ", "a" * 300),
         ("a" * 600, "a" * 300),
-        ("a" * 601, None),
-        ("aaa " * 10 + "b" * 561, ("aaa " * 10).strip()),
-        ("aaa " * 10 + "b" * 560, "aaa " * 10 + "b" * 260),
+        ("a" * 601, "a" * 300),
+        (" " * 599 + "a" * 9, "a"),
+        (" " * 600 + "a" * 9, None),
         ("aaa\tb\u2028c\x00d", "aaa b c d"),
     ],
     ids=range(9),
 )
 async def test_a_text_is_cut_like_this(said: str, shown: str | None) -> None:
-    """At 300 characters; one of more than 600 first at the last space before the 600th."""
+    """At 300 characters, of the first 600."""
     assert await described(said) == shown
+
+
+@pytest.mark.parametrize("before", [*range(570, 602), 1180, 1199])
+async def test_a_secret_on_the_edge_of_what_is_looked_at_is_not_shown_in_part(before: int) -> None:
+    """What is blacked out before it makes room, so that an edge far behind comes into sight."""
+    said = "k" * before + " u: Zaphod Beeblebrox was unknown" * 30
+    arguments = {"provider": "apple", "state_id": "s", "code": "k" * before}
+    text = await described(said, **arguments, user='{"name": "Zaphod Beeblebrox"}')
+    assert not any(part in str(text) for part in ("kk", "Zap", "Bee"))
+
+
+async def test_a_host_in_capitals_is_known_for_the_code() -> None:
+    """A URL makes its host lower case, in which no secret would be told."""
+    answer = Answer(302, [("Location", "https://me@AuthCode-XyZ0123456789.evil.example:8443/x")])
+    async with answering_in_memory(answer) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish(provider="apple", state_id="s", code="AuthCode-XyZ0123456789")
+    assert isinstance(caught.value, UnexpectedResponse)
+    assert caught.value.problem == f"the service redirected to https://{GONE}:8443; not followed"
 
 
 @pytest.mark.parametrize(

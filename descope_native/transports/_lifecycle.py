@@ -17,6 +17,9 @@ process's id instead would cost every call as much as all the rest of its lifecy
 with suppress(AttributeError):  # Windows does not fork
     os.register_at_fork(after_in_child=partial(_forks.append, None))
 
+MAX_BODY: Final = 1024 * 1024
+"""Bytes that an answer's body may have, unless set."""
+
 Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 

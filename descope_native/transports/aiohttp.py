@@ -52,11 +52,10 @@ from descope_native.errors import (
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
 from descope_native.transports._aiohttp_outgoing import Head, Outgoing, run_without_waiting
-from descope_native.transports._lifecycle import Lifecycle
+from descope_native.transports._lifecycle import MAX_BODY, Lifecycle
 
 __all__ = ["AiohttpTransport"]
 
-_MAX_BODY: Final = 1024 * 1024
 _CONNECT_TIMEOUT: Final = 5.0
 
 _MOST_REPLACED: Final = 2
@@ -101,7 +100,7 @@ class AiohttpTransport:
         *,
         proxy: str | URL | None = None,
         connect_timeout: float = _CONNECT_TIMEOUT,
-        max_body: int = _MAX_BODY,
+        max_body: int = MAX_BODY,
     ) -> None:
         try:
             checked_proxy = _Proxy.checked(proxy)
@@ -137,7 +136,7 @@ class AiohttpTransport:
         limit: int = 100,
         connect_timeout: float = _CONNECT_TIMEOUT,
         reuse_connections: bool = True,
-        max_body: int = _MAX_BODY,
+        max_body: int = MAX_BODY,
     ) -> AbstractAsyncContextManager[Self]:
         """An async context manager with a session of its own, closed at the end.
 

@@ -6,15 +6,20 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
+import attrs
+
+from descope_native._numbers import is_count
 from descope_native.errors import (
     ConnectError,
     ConnectionLost,
+    InvalidRequestError,
     TLSError,
     TransportClosed,
     TransportError,
+    UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse
-from descope_native.transports._lifecycle import Lifecycle
+from descope_native.transports._lifecycle import MAX_BODY, Lifecycle
 
 __all__ = ["Handler", "InMemoryTransport"]
 
@@ -35,11 +40,23 @@ class InMemoryTransport:
     * any other ``OSError`` as a ``ConnectionLost``, unless it is about a file: that is a mistake;
     * errors of this library as they are, and whatever a mistake in the handler raises, too.
 
+    A 204 or 304 has no body, and one that is too large counts as over a network, too.
+
     It belongs to the event loop it is made in or, made outside of any, to the first that uses it.
+
+    Args:
+        handler: what answers.
+        max_body: bytes that an answer's body may have.
+
+    Raises:
+        InvalidRequestError: an argument cannot be right.
     """
 
-    def __init__(self, handler: Handler) -> None:
+    def __init__(self, handler: Handler, *, max_body: int = MAX_BODY) -> None:
+        if not is_count(max_body, 1):
+            raise InvalidRequestError("max_body must be a whole number, 1 at least")
         self._handler = handler
+        self._max_body = max_body
         self._lifecycle = Lifecycle()
         self.requests: list[HttpRequest] = []
 
@@ -62,7 +79,7 @@ class InMemoryTransport:
             if inspect.isawaitable(answer):
                 answer = await answer
             request.progress.phase = "read"
-            return answer
+            return self._as_it_would_come(answer)
         except TimeoutError:  # what keeps the time tells it
             raise
         except ConnectionRefusedError:
@@ -76,3 +93,11 @@ class InMemoryTransport:
                 raise
             failure = ConnectionLost(request.progress.phase, "the handler dropped the connection")
         raise failure
+
+    def _as_it_would_come(self, answer: HttpResponse) -> HttpResponse:
+        is_too_large = len(answer.body) > self._max_body
+        if is_too_large and 200 <= answer.status < 300:
+            problem = f"the answer's body is larger than {self._max_body} bytes"
+            raise UnexpectedResponse(answer.status, problem)
+        has_no_body = is_too_large or answer.status in {204, 304}  # RFC 9110 §6.4.1
+        return attrs.evolve(answer, body=b"") if has_no_body else answer
