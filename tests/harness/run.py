@@ -130,9 +130,14 @@ class Run:
             cut = rng.randrange(len(body))
             connection.send(chunked(*filter(None, (body[:cut], body[cut:]))) + b"0\r\n\r\n")
         elif kind == "bad chunk":
+            if rng.random() < 0.5:
+                connection.send(chunked(b"{}") + b"ZZ\r\n")
+                return
             connection.send(chunked(b"{}"))
             await asyncio.sleep(rng.choice([0, 0.002]))
             connection.send(b"ZZ\r\n")
+        elif kind == "interim":
+            connection.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * rng.randrange(1, 9) + good)
         elif kind == "status":
             status = rng.choice([400, 401, 404, 408, 421, 429, 500, 502, 503, 520])
             connection.send(answer(status, {"errorCode": "E061301", "errorMessage": f"{number}-{self.salt}"}))
@@ -166,10 +171,13 @@ class Run:
                 connection.reset()
             elif what == 2:
                 connection.send(stray[: rng.randrange(1, 30)])
-                connection.finish()
+                if rng.random() < 0.5:
+                    connection.finish()
                 return
             elif what == 3:
                 connection.send(rng.randbytes(20))
+            elif what == 4:
+                connection.send(stray * 50)
             else:
                 connection.send(stray)
             connection.let_arrive()
@@ -231,22 +239,30 @@ class Run:
     async def batch(self, numbers: range, urls: list[str], context: ssl.SSLContext | None) -> None:
         rng = self.rng
         slots = asyncio.Semaphore(rng.choice([8, 64, 64]))
-        connector = aiohttp.TCPConnector(
-            ssl=context or True, limit=rng.choice([8, 32, 100]), force_close=not self.reuse
-        )
+        limit = rng.choice([8, 32, 100])
 
         async def one(number: int) -> None:
             async with slots:
                 url = urls[0] if rng.random() < 0.95 else rng.choice(urls[1:])
                 await self.call(number, transport, url)
 
-        async with aiohttp.ClientSession(connector=connector) as borrowed:
-            transport = self.make_transport(borrowed)
+        async with AsyncExitStack() as opened:
+            transport: AiohttpTransport
+            closable: list[AiohttpTransport | aiohttp.ClientSession] = []
+            if self.make_transport is AiohttpTransport and rng.random() < 0.5:
+                transport = await opened.enter_async_context(
+                    AiohttpTransport.open(ssl=context or True, limit=limit, reuse_connections=self.reuse)
+                )
+            else:
+                connector = aiohttp.TCPConnector(ssl=context or True, limit=limit, force_close=not self.reuse)
+                borrowed = await opened.enter_async_context(aiohttp.ClientSession(connector=connector))
+                transport = self.make_transport(borrowed)
+                closable.append(borrowed)
             calls = [asyncio.ensure_future(one(number)) for number in numbers]
             if rng.random() < 0.3:
                 last = rng.randrange(1, len(calls) // 5 + 2)  # these find it closing or closed
                 await asyncio.wait(calls[:-last] or calls[:1])
-                closing = borrowed if rng.random() < 0.3 else transport
+                closing = closable[0] if closable and rng.random() < 0.3 else transport
                 await closing.close()
             await asyncio.gather(*calls)
             await transport.close()
@@ -254,7 +270,7 @@ class Run:
 
 _KINDS: Final = {
     "good": 300, "cookie": 30, "stray": 120, "split": 60, "chunked": 60, "late": 60, "last": 30, "status": 60,
-    "cut": 80, "half": 10, "stall": 10, "bad chunk": 15, "redirect": 30, "garbage": 15,
+    "cut": 80, "half": 10, "stall": 10, "bad chunk": 15, "redirect": 30, "garbage": 15, "interim": 30,
 }  # fmt: skip
 
 
