@@ -90,7 +90,7 @@ def _encode_strings(fields: dict[str, str]) -> bytes:
 
 
 def _nests_too_deep(body: bytes) -> bool:
-    if body.count(b"[") + body.count(b"{") <= _MAX_NESTING:
+    if len(body) <= _MAX_NESTING or body.count(b"[") + body.count(b"{") <= _MAX_NESTING:
         return False
     outside_strings = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
     steps = b"".join(outside_strings).translate(_STEPS, _NO_BRACKETS)
@@ -241,7 +241,7 @@ def _is_loopback(host: str) -> bool:
 def _read_session(response: HttpResponse) -> FinishResult | str:
     """A result, or what kept the answer from being one. Never raises."""
     codings = response.header_values("Content-Encoding")
-    if any(coding.strip().lower() not in {"", "identity"} for coding in codings):
+    if codings and any(coding.strip().lower() not in {"", "identity"} for coding in codings):
         return "the answer has a Content-Encoding that was not asked for"
     try:
         answer = _decode_json(response.body)

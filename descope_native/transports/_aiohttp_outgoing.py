@@ -77,15 +77,19 @@ class Outgoing:
     def listen(self) -> None:
         """From here on, what comes over the connection is for this request."""
         transport = cast("asyncio.Transport", self.transport)
-        self._wire = Wire(transport, self.protocol)
-        transport.set_protocol(self._wire)
+        wire = transport.get_protocol()
+        if isinstance(wire, Wire):
+            wire.listen()
+        else:
+            transport.set_protocol(Wire(transport, self.protocol))
 
     def release_connection(self, *, to_others: bool) -> None:
         """Give it back to its pool, from where others than we may take it."""
+        transport = cast("asyncio.Transport", self.transport)
         if to_others:
-            cast("asyncio.Transport", self.transport).set_protocol(self.protocol)
+            transport.set_protocol(self.protocol)
         else:
-            self._wire.rest()
+            cast("Wire", transport.get_protocol()).rest()
         self._connection.release()
 
     def drop_connection(self) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from aiohttp.http import HttpProcessingError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.client_proto import ResponseHandler
 
 _INTERIM: Final = re.compile(  # RFC 9110 §15.2; a 101 is no announcement, but an answer
@@ -33,23 +35,26 @@ class Wire(asyncio.Protocol):
     def __init__(self, transport: asyncio.Transport, parser: "ResponseHandler") -> None:
         self._transport = transport
         self._parser = parser
-        self._is_asked = True
-        self._has_head = False
+        self._take: Callable[[bytes], None]
+        self.listen()
+
+    def listen(self) -> None:
+        """A request goes out, and an answer may come."""
         self._head = b""
+        self._take = self._take_head
 
     def rest(self) -> None:
-        """The answer is over, and the connection waits for another call."""
-        self._is_asked = False
+        """The answer is over, and the connection waits for another request."""
+        self._take = self._end
 
     def data_received(self, data: bytes) -> None:
-        if self._has_head and self._is_asked:
-            self._parser.data_received(data)
-        elif self._is_asked:
-            self._receive_head(self._head + data)
-        else:
-            self._transport.abort()
+        self._take(data)
 
-    def _receive_head(self, data: bytes) -> None:
+    def _end(self, _: bytes) -> None:
+        self._transport.abort()
+
+    def _take_head(self, data: bytes) -> None:
+        data = self._head + data
         if interim := _INTERIM.match(data):
             data = data[interim.end() :]
         if end := _END_OF_HEAD.search(data):
@@ -57,13 +62,13 @@ class Wire(asyncio.Protocol):
         elif not data.startswith(b"HTTP/"[: len(data)]):
             self._hand_over(data)
         elif len(data) > _MAX_HEAD or len(data) - data.rfind(b"\n") > _MAX_LINE:
-            self._has_head = True
+            self._take = self._parser.data_received
             self._parser.set_exception(HttpProcessingError(message="the head is too long"))
         else:
             self._head = data
 
     def _hand_over(self, *parts: bytes) -> None:
-        self._has_head = True
+        self._take = self._parser.data_received
         self._head = b""
         for part in filter(None, parts):
             self._parser.data_received(part)

@@ -28,7 +28,6 @@ from contextlib import (
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
-    nullcontext,
     suppress,
 )
 from typing import Final, Self, cast
@@ -221,21 +220,22 @@ class AiohttpTransport:
             outgoing = Outgoing(request, self._destination_of(request.url), self._session)
         except Exception as error:  # noqa: BLE001 -- as below
             return self._failure(error, progress.phase)
-        cancellations = _cancellations()
         answer: HttpResponse | DescopeNativeError
         try:
-            await outgoing.tell_start()
+            if outgoing.traces:
+                await outgoing.tell_start()
             failure = await self._connect(outgoing)
             answer = failure if failure is not None else await self._converse(outgoing)
         except asyncio.CancelledError:
             # A connector that its owner closes cancels the futures that its callers queue on, and a resolver
             # may let its own cancellation out: where nobody cancelled this task, its caller must not
             # take it for that.
-            closed = self._if_closed(progress.phase)
-            if _cancellations() > (cancellations if closed else 0) or asyncio.current_task() is None:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
                 run_without_waiting(outgoing.tell_failure("CancelledError"))
                 raise
-            answer = closed or TransportError(progress.phase, "the transport failed (CancelledError)")
+            problem = "the transport failed (CancelledError)"
+            answer = self._if_closed(progress.phase) or TransportError(progress.phase, problem)
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
             answer = self._if_closed(progress.phase) or self._failure(error, progress.phase)
         if isinstance(answer, DescopeNativeError):
@@ -274,7 +274,8 @@ class AiohttpTransport:
                 if not is_clean:
                     outgoing.drop_connection()
             if is_clean:
-                self._used.add(outgoing.protocol)
+                if not is_known:
+                    self._used.add(outgoing.protocol)
                 return None
             replaced += not is_known
         return ConnectError("reset", "connections go bad before anything can be sent")
@@ -305,12 +306,16 @@ class AiohttpTransport:
             # Not drained, since an answer may come while the rest of the body is still being taken.
             await writer.write(request.body, drain=False)
             _note_if_all_sent(transport, progress)
-            with self._watching_its_owner(protocol):
+            if self._is_borrowed:
+                with self._watching_its_owner(protocol):
+                    head, content = await _read_head(protocol, request.url)
+            else:
                 head, content = await _read_head(protocol, request.url)
             progress.phase = "read"
             if not 200 <= head.status < 300:
                 progress.answer = HttpResponse(head.status, tuple(head.headers.items()))
-            run_without_waiting(outgoing.tell_answer(head))
+            if outgoing.traces:
+                run_without_waiting(outgoing.tell_answer(head))
             answer = await self._read_body(protocol, head, content, progress)
             is_reusable = not self._connector.force_close and _may_be_reused(outgoing, content)
             return answer
@@ -350,7 +355,7 @@ class AiohttpTransport:
             if self._connector.closed:
                 protocol.set_exception(aiohttp.ServerDisconnectedError())
 
-        return _every_moment(look) if self._is_borrowed else nullcontext()
+        return _every_moment(look)
 
     def _watching_the_parser(
         self, content: aiohttp.StreamReader, protocol: ResponseHandler
@@ -450,11 +455,6 @@ def _is_readable(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return task.cancelling() if task is not None else 0
 
 
 def _check_limits(connect_timeout: float, max_body: int) -> None:
