@@ -11,6 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from certs import Authority
 from harness.calls import finish
 from harness.servers import Connection, Server, answer, chunked, serve, session
 
@@ -30,7 +31,7 @@ def half_faulty() -> "itertools.cycle[str]":
     return itertools.cycle([each for fault in faults for each in ("good", fault)])
 
 
-async def soak(calls: int, *, warm_up: int) -> None:  # noqa: C901, PLR0915 -- one case per fault
+async def soak(calls: int, *, warm_up: int, tls: bool = False) -> None:  # noqa: C901, PLR0915 -- one case per fault
     kinds = half_faulty()
 
     async def script(connection: Connection) -> None:  # noqa: C901 -- as above
@@ -61,6 +62,8 @@ async def soak(calls: int, *, warm_up: int) -> None:  # noqa: C901, PLR0915 -- o
                 await connection.gone()
 
     ends: Counter[str] = Counter()
+    authority = Authority()
+    theirs = authority.certify("localhost").server_context() if tls else None
 
     async def some(server: Server, transport: AiohttpTransport, count: int) -> None:
         left = iter(range(count))
@@ -68,7 +71,7 @@ async def soak(calls: int, *, warm_up: int) -> None:  # noqa: C901, PLR0915 -- o
         async def work() -> None:
             for _ in left:
                 try:
-                    await finish(transport, server.url(), timeout=0.2)
+                    await finish(transport, server.url("https" if tls else "http"), timeout=0.2)
                 except DescopeNativeError as error:
                     ends[type(error).__name__] += 1
                 else:
@@ -79,10 +82,10 @@ async def soak(calls: int, *, warm_up: int) -> None:  # noqa: C901, PLR0915 -- o
         await server.until(lambda: len(server.open) <= 20)
         server.connections.clear()
 
-    async with serve(script) as server:
+    async with serve(script, theirs) as server:
         tracemalloc.start()
         try:
-            async with AiohttpTransport.open(limit=20) as transport:
+            async with AiohttpTransport.open(limit=20, ssl=authority.client_context()) as transport:
                 await some(server, transport, warm_up)
                 gc.collect()
                 memory = tracemalloc.get_traced_memory()[0]
@@ -106,6 +109,16 @@ async def test_faults_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> 
     caplog.set_level("CRITICAL", "descope_native")  # pytest keeps what is logged
     before = open_files()
     await soak(1500, warm_up=500)
+    await asyncio.sleep(0)
+    assert open_files() <= before
+
+
+@pytest.mark.slow
+async def test_faults_over_tls_leave_nothing_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """2,000 calls, 50 % faults, and connections that nobody says goodbye over."""
+    caplog.set_level("CRITICAL", "descope_native")
+    before = open_files()
+    await soak(1500, warm_up=500, tls=True)
     await asyncio.sleep(0)
     assert open_files() <= before
 

@@ -4,9 +4,11 @@ import asyncio
 import ssl
 import tracemalloc
 from contextlib import suppress
+from unittest import mock
 
 import aiohttp
 import pytest
+from aiohttp.http import HttpProcessingError
 from harness.calls import failure, finish
 from harness.servers import Connection, Script, answer, answering, chunked, serve, session
 from test_tls_ends import GOOD, OURS, peer, read_request
@@ -21,6 +23,7 @@ from descope_native import (
     TransportClosed,
     UnexpectedResponse,
 )
+from descope_native.transports._aiohttp_wire import Wire
 from descope_native.transports.aiohttp import AiohttpTransport
 
 HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nSet-Cookie: DS=canary\r\n\r\n"
@@ -216,6 +219,79 @@ async def test_what_cannot_become_a_head_is_not_waited_for(head: bytes) -> None:
         assert asyncio.get_running_loop().time() - started < 5
     assert isinstance(error, UnexpectedResponse)
     assert str(error).startswith("the answer is not HTTP")
+
+
+@pytest.mark.parametrize(
+    ("head", "is_refused"),
+    [
+        (b"HTTP/1.1 200 ".ljust(8190, b"x"), False),
+        (b"HTTP/1.1 200 ".ljust(8191, b"x"), True),
+        (b"HTTP/1.1 200 OK\r\n" + b"x" * 8190, False),
+        (b"HTTP/1.1 200 OK\r\n" + b"x" * 8191, True),
+        ((b"HTTP/1.1 200 OK" + b"\r\nX: y" * 20_000)[: 64 * 1024], False),
+        ((b"HTTP/1.1 200 OK" + b"\r\nX: y" * 20_000)[: 64 * 1024 + 1], True),
+    ],
+    ids=range(6),
+)
+def test_a_head_is_waited_for_up_to_these_sizes(head: bytes, is_refused: bool) -> None:
+    """A line of 8190 bytes, as aiohttp has it, and 64 KiB in all."""
+    parser = mock.Mock()
+    wire = Wire(mock.Mock(), parser)
+    wire.data_received(head)
+    assert parser.set_exception.called is is_refused
+    assert not parser.data_received.called
+    wire.data_received(b"\r\n\r\n")
+    assert parser.data_received.called
+    if is_refused:
+        (error,) = parser.set_exception.call_args.args
+        assert isinstance(error, HttpProcessingError)
+        assert error.message == "the head is too long"
+
+
+def test_a_head_is_handed_over_whole_and_what_is_behind_it_by_itself() -> None:
+    """From the first of its bytes on; and what came of it, when the connection goes."""
+    parser = mock.Mock()
+    wire = Wire(mock.Mock(), parser)
+    for part in (HINT[:9], HINT[9:] + HINT, b"H", b"TTP/1.1 200 OK\r\nA: b", b"\r\n\r", b"\nbo", b"dy"):
+        wire.data_received(part)
+    handed = [call.args[0] for call in parser.data_received.call_args_list]
+    assert handed == [b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", b"bo", b"dy"]
+    wire.listen()
+    wire.data_received(b"HTTP/1.1 2")
+    wire.connection_lost(None)
+    assert parser.data_received.call_args.args == (b"HTTP/1.1 2",)
+    assert parser.mock_calls[-1] == mock.call.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [b"HTTP/1.1 101 Switching\r\n\r\n", b"HTTP/1.1 1000 X\r\n\r\n", b"HTTP/2 100 X\r\n\r\n", b"\r\n\r\n"],
+)
+def test_what_is_no_interim_answer_is_the_parsers_to_judge(whole: bytes) -> None:
+    """A 101 above all: it ends what was HTTP."""
+    parser = mock.Mock()
+    Wire(mock.Mock(), parser).data_received(whole)
+    assert b"".join(call.args[0] for call in parser.data_received.call_args_list) == whole
+
+
+def test_the_rest_of_a_connections_life_is_passed_on() -> None:
+    """Flow control and its end."""
+    parser, transport = mock.Mock(), mock.Mock()
+    wire = Wire(transport, parser)
+    lost = ConnectionResetError()
+    for told in (wire.pause_writing, wire.resume_writing, wire.eof_received):
+        told()
+    wire.connection_lost(lost)
+    assert parser.mock_calls == [
+        mock.call.pause_writing(),
+        mock.call.resume_writing(),
+        mock.call.eof_received(),
+        mock.call.connection_lost(lost),
+    ]
+    assert not transport.mock_calls
+    wire.rest()
+    wire.data_received(b"x")
+    assert transport.mock_calls == [mock.call.abort()]
 
 
 # --- what others do meanwhile

@@ -61,7 +61,7 @@ class Wire(asyncio.Protocol):
             self._hand_over(data[: end.end()], data[end.end() :])
         elif not data.startswith(b"HTTP/"[: len(data)]):
             self._hand_over(data)
-        elif len(data) > _MAX_HEAD or len(data) - data.rfind(b"\n") > _MAX_LINE:
+        elif len(data) > _MAX_HEAD or len(data) - data.rfind(b"\n") - 1 > _MAX_LINE:
             self._take = self._parser.data_received
             self._parser.set_exception(HttpProcessingError(message="the head is too long"))
         else:
