@@ -342,3 +342,10 @@ def test_no_token_is_in_a_repr() -> None:
     """A logged cookie gives no session away."""
     assert TOKEN not in repr(make_cookies(PLAIN))
     assert REFRESH not in repr(make_cookies(PLAIN))
+
+
+@pytest.mark.parametrize("name", ["n\u00e4me", "\u0661", "\u017fession"])
+def test_a_name_beyond_ascii_is_no_cookies(name: str) -> None:
+    """A letter to Python, and none to RFC 9110."""
+    (session, *_) = make_cookies(attrs.evolve(PLAIN, session_cookie_name=name))
+    assert session.name == "DS"

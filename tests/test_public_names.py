@@ -3,12 +3,12 @@
 import inspect
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 import descope_native
-from descope_native import converters, errors, models, retrying, transports
+from descope_native import converters, cookies, errors, models, retrying, transports
 from descope_native.transports import aiohttp, memory
 
 TOP = {
@@ -151,3 +151,22 @@ def test_the_version_is_that_of_the_project() -> None:
     """A static one, the same in both places that have it."""
     project = tomllib.loads(Path(__file__).parent.with_name("pyproject.toml").read_text())["project"]
     assert descope_native.__version__ == project["version"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "words"),
+    [
+        (errors.Phase, "pool connect send wait read"),
+        (errors.ConnectReason, "dns refused unreachable reset proxy tls other"),
+        (cookies.SameSite, "lax strict none"),
+    ],
+)
+def test_a_type_has_these_words(type_: object, words: str) -> None:
+    """Whoever matches on them wants to be told of another one."""
+    assert get_args(type_) == tuple(words.split())
+
+
+def test_what_an_answer_did_not_say_is_none() -> None:
+    """Of an error that somebody makes by hand as well."""
+    error = descope_native.RateLimitedError(429)
+    assert (error.trace_id, error.code, error.description, error.message, error.retry_after) == (None,) * 5

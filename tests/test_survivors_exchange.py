@@ -381,6 +381,31 @@ async def test_a_text_is_cut_like_this(said: str, shown: str | None) -> None:
     assert await described(said) == shown
 
 
+async def test_each_of_several_secrets_is_known_in_each_spelling() -> None:
+    """Those that are short, and have characters that somebody escapes."""
+    arguments: dict[str, Any] = {"provider": "apple", "state_id": 'a"b<1>', "code": "c&d e"}
+    for said in ("a&quot;b&lt;1&gt;", "a%22b%3C1%3E", r"a\"b<1>", "c&amp;d e", "c%26d%20e", "c%26d+e"):
+        assert await described(f"it was {said}, really", **arguments) == f"it was {GONE}, really", said
+
+
+async def test_each_string_of_a_users_json_is_a_secret() -> None:
+    """However it nests; but white space is none, or no text would be left."""
+    arguments: dict[str, Any] = {"provider": "apple", "state_id": "s-1", "code": "c-1"}
+    user = '{"a": ["name-1", ["name-2", [" "]], "name-3"], "b": {"c": "name-4"}, "d": "name-5"}'
+    for number in range(1, 6):
+        text = await described(f"hello name-{number} there", **arguments, user=user)
+        assert text == f"hello {GONE} there"
+
+
+async def test_a_part_of_a_secret_is_no_trace_id() -> None:
+    """Twelve characters of one are enough, wherever they stand."""
+    secret = "9e1c2d3c4b5a6978-abcdef"
+    async with answering_in_memory(Answer(400, [("cf-ray", f"8f-{secret[3:15]}-FRA")])) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish(provider="apple", state_id="s-1", code=secret)
+    assert caught.value.trace_id is None
+
+
 @pytest.mark.parametrize("before", [*range(570, 602), 1180, 1199])
 async def test_a_secret_on_the_edge_of_what_is_looked_at_is_not_shown_in_part(before: int) -> None:
     """What is blacked out before it makes room, so that an edge far behind comes into sight."""
