@@ -64,8 +64,8 @@ class _Parser(argparse.ArgumentParser):
     """One clear line for bad input, which does not repeat what was typed: it may be a secret."""
 
     def error(self, message: str) -> NoReturn:
-        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message, flags=re.DOTALL)
-        message = re.sub(r"ignored explicit argument .*", "takes no value", message, flags=re.DOTALL)
+        message = re.sub(r"invalid choice: .* \(choose", "invalid choice (choose", message)
+        message = re.sub(r"ignored explicit argument .*", "takes no value", message)
         self.exit(_BAD_INPUT, f"{self.prog}: {message}\n")
 
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
@@ -171,9 +171,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see ``descope-native --help``."""
     code = 0
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what a locale has no letters for is no reason to fail
-            stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what a locale has no letters for is no reason to fail
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parse(arguments)
         try:

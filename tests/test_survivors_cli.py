@@ -15,7 +15,7 @@ import pytest
 from test_cli import in_a_terminal
 from wire import free_port
 
-from descope_native import InvalidRequestError, NativeOAuthFinisher, __version__
+from descope_native import ConnectError, InvalidRequestError, NativeOAuthFinisher, __version__
 from descope_native.__main__ import main
 from descope_native.testing import FakeDescope, Fault
 
@@ -173,6 +173,7 @@ READ: Final = "a code or id token is read from standard input"
             "descope-native finish: the following arguments are required: --provider, --state-id, --proof\n",
         ),
         ([*OK, "more"], f"descope-native: unknown argument; {READ}. See --help\n"),
+        ([*OK, "--json=x"], "descope-native finish: argument --json: takes no value\n"),
         (["demo", "more"], "descope-native: unknown argument. See --help\n"),
         (["fake", "--prot", "1"], "descope-native: unknown argument. See --help\n"),
         ([*OK[:6], "other"], "descope-native finish: argument --proof: must be code or id-token\n"),
@@ -350,6 +351,21 @@ async def test_a_failure_is_json_so(
     facts = {"type": name, "outcome": outcome, "safe_to_retry": safe}
     facts |= {"status": fault.status, "code": None, "trace_id": None}
     assert error == facts | ({"retry_after": 7.0} if fault.status == 429 else {})
+
+
+def test_a_demo_that_fails_tells_it_as_finish_does(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In words, on standard error."""
+
+    async def fail(*_: object, **__: object) -> None:
+        raise ConnectError("refused", "nobody is there")
+
+    monkeypatch.setattr(NativeOAuthFinisher, "finish", fail)
+    done = run("demo")
+    assert done.code == 3
+    assert done.err == (
+        "     ConnectError: nobody is there [phase connect, outcome not_sent]\n"
+        "     the same code is still good; try it again (safe_to_retry=True)\n"
+    )
 
 
 def test_a_failure_to_reach_anybody_is_json_so(run: Run) -> None:

@@ -393,8 +393,25 @@ async def test_each_string_of_a_users_json_is_a_secret() -> None:
     arguments: dict[str, Any] = {"provider": "apple", "state_id": "s-1", "code": "c-1"}
     user = '{"a": ["name-1", ["name-2", [" "]], "name-3"], "b": {"c": "name-4"}, "d": "name-5"}'
     for number in range(1, 6):
-        text = await described(f"hello name-{number} there", **arguments, user=user)
-        assert text == f"hello {GONE} there"
+        text = await described(f"hello -- - name-{number} there", **arguments, user=user)
+        assert text == f"hello -- - {GONE} there"
+
+
+@pytest.mark.parametrize("length", [400, 600])
+async def test_a_long_secret_is_known_in_each_spelling(length: int) -> None:
+    """Also where no twelve characters of it in a row are left as they were."""
+    secret = 'x"' * (length // 2)
+    text = await described(
+        f"it was {json.dumps(secret)[1:-1]}", provider="apple", state_id="s-1", code=secret
+    )
+    assert text == f"it was {GONE}"
+
+
+async def test_a_token_that_begins_otherwise_is_one_by_its_three_parts() -> None:
+    """Not each header of a JWT begins as most do."""
+    for token in ("AAAAAAAA.BBBBBBBB.CC", "AAAAAAAA.BBBBBBBB."):
+        assert await described(f"it was {token} then") == f"it was {GONE} then"
+    assert await described("it was AAAAAAA.BBBBBBBB.CC then") == "it was AAAAAAA.BBBBBBBB.CC then"
 
 
 async def test_a_part_of_a_secret_is_no_trace_id() -> None:

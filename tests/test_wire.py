@@ -256,6 +256,11 @@ def test_a_head_is_handed_over_whole_and_what_is_behind_it_by_itself() -> None:
         wire.data_received(part)
     handed = [call.args[0] for call in parser.data_received.call_args_list]
     assert handed == [b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n", b"bo", b"dy"]
+    wire.data_received(HINT)  # a body may have that in it
+    assert parser.data_received.call_args.args == (HINT,)
+    told = len(parser.mock_calls)
+    wire.connection_lost(None)
+    assert parser.mock_calls[told:] == [mock.call.connection_lost(None)]
     wire.listen()
     wire.data_received(b"HTTP/1.1 2")
     wire.connection_lost(None)

@@ -62,7 +62,6 @@ class Wire(asyncio.Protocol):
         elif not data.startswith(b"HTTP/"[: len(data)]):
             self._hand_over(data)
         elif len(data) > _MAX_HEAD or len(data) - data.rfind(b"\n") - 1 > _MAX_LINE:
-            self._take = self._parser.data_received
             self._parser.set_exception(HttpProcessingError(message="the head is too long"))
         else:
             self._head = data
@@ -74,8 +73,7 @@ class Wire(asyncio.Protocol):
             self._parser.data_received(part)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._head:
-            self._hand_over(self._head)
+        self._hand_over(self._head)
         self._parser.connection_lost(exc)
 
     def eof_received(self) -> None:
