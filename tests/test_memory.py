@@ -20,6 +20,7 @@ from descope_native import (
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
+    InvalidRequestError,
     NativeOAuthFinisher,
     Outcome,
     RequestTimeout,
@@ -432,3 +433,42 @@ def test_it_can_be_closed_without_ever_having_been_used() -> None:
     request = HttpRequest(method="POST", url=URL("https://localhost"), headers={}, body=b"", timeout=5)
     with pytest.raises(TransportClosed):
         asyncio.run(transport.send(request))
+
+
+@pytest.mark.parametrize("status", [200, 299])
+async def test_a_body_that_is_too_large_is_no_answer_where_it_matters(status: int) -> None:
+    """As over a network, in the same words."""
+    transport = InMemoryTransport(lambda _: HttpResponse(status, (), b"1234"), max_body=3)
+    with pytest.raises(UnexpectedResponse) as caught:
+        await transport.send(request())
+    assert caught.value.args[:2] == (status, "the answer's body is larger than 3 bytes")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "comes"),
+    [
+        (200, b"123", b"123"),
+        (199, b"1234", b""),
+        (300, b"1234", b""),
+        (400, b"1234", b""),
+        (203, b"1", b"1"),
+        (204, b"1", b""),
+        (205, b"1", b"1"),
+        (303, b"1", b"1"),
+        (304, b"1", b""),
+        (305, b"1", b"1"),
+    ],
+)
+async def test_a_body_comes_where_it_would_over_a_network(status: int, body: bytes, comes: bytes) -> None:
+    """Not with a status that has none, nor beyond the limit of a status that says enough."""
+    transport = InMemoryTransport(lambda _: HttpResponse(status, {"A": "b"}, body), max_body=3)
+    assert await transport.send(request()) == HttpResponse(status, {"A": "b"}, comes)
+
+
+@pytest.mark.parametrize("max_body", [0, -1, True, 1.5, "9", None])
+def test_a_limit_that_cannot_be_right_is_refused(max_body: Any) -> None:
+    """In the words of the network's transport."""
+    InMemoryTransport(lambda _: HttpResponse(200), max_body=1)
+    with pytest.raises(InvalidRequestError) as caught:
+        InMemoryTransport(lambda _: HttpResponse(200), max_body=max_body)
+    assert caught.value.args == ("max_body must be a whole number, 1 at least",)
