@@ -26,7 +26,7 @@ def test_headers_are_found_in_any_case_and_none_is_lost(name: str) -> None:
 def test_a_header_that_is_not_there_is_none() -> None:
     """And no values at all."""
     assert HttpResponse(200, COOKIES).header("cf-ray") is None
-    assert HttpResponse(200, COOKIES).header("Set-Cakes") is None
+    assert HttpResponse(200, COOKIES).header("Set-Cakies") is None
     assert HttpResponse(200, COOKIES).header("X-Set-Cookie") is None
     assert HttpResponse(200).header_values("cf-ray") == []
 
@@ -63,6 +63,7 @@ async def test_reprs_show_neither_headers_nor_bodies(arguments: dict[str, Any]) 
         for secret in (STATE, CODE, ID_TOKEN, "canary", "Bearer"):
             assert secret not in text
     assert "api.descope.com" in repr(request)
+    assert "progress" not in repr(request)
     assert "200" in repr(response)
 
 
@@ -81,5 +82,6 @@ async def test_a_request_is_frozen_and_equal_by_value() -> None:
 
 def test_a_transport_that_tells_nothing_has_proved_nothing() -> None:
     """Progress starts at `send`: from there on the request may have reached somebody."""
+    assert len({Progress(), Progress()}) == 2
     assert Progress().phase == "send"
     assert Progress().answer is None

@@ -249,6 +249,7 @@ def test_without_tenacity_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     ) as caught:
         Retry()
     assert caught.value.name == "tenacity"
+    assert caught.value.__suppress_context__
 
 
 def test_a_retry_is_a_value() -> None:
@@ -388,3 +389,11 @@ async def test_a_rate_limit_that_fits_is_waited_for_however_little_is_left_after
         attempts = Attempts(RateLimitedError(429, retry_after=4.0))
         assert await retry(time, initial=1.0).run(attempts, 4.0 + left) == "done"
         assert 4.0 <= time.slept[0] <= 4.0 + left / 2 + 1e-9
+
+
+def test_a_retry_says_how_by_name() -> None:
+    """Three attempts, waits from 0.2 to 5 seconds, unless told otherwise."""
+    plain = Retry()
+    assert (plain.attempts, plain.initial, plain.maximum) == (3, 0.2, 5.0)
+    with pytest.raises(TypeError):
+        Retry(3)  # type: ignore[call-arg]
