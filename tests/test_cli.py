@@ -245,7 +245,15 @@ def test_no_standard_input_at_all_is_one_clear_line() -> None:
     """As under a supervisor that closes it: exit code 2 and no traceback."""
     done = started_with("<&-", *OK)
     assert done.returncode == 2
-    assert b"no standard input to read the code from" in done.stderr
+    assert b"InvalidRequestError: no standard input to read the code from\n" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_standard_input_that_cannot_be_read_is_one_clear_line() -> None:
+    """A directory, say."""
+    done = started_with("</", *OK)
+    assert done.returncode == 2
+    assert b"InvalidRequestError: the code on standard input cannot be read as text\n" in done.stderr
     assert b"Traceback" not in done.stderr
 
 
@@ -348,7 +356,8 @@ sys.exit(main(["fake"]))
         env=clean_environment(),
     )
     assert process.stdout is not None
-    assert (await process.stdout.readline()).startswith(b"ready: ")
+    ready = (await process.stdout.readline()).decode()
+    assert re.fullmatch(r"ready: http://localhost:\d{4,} project P2fakeProject0{16}\n", ready)
     process.send_signal(signal.SIGINT)
     assert await process.communicate() == (b"", b"")
     assert process.returncode == 130
