@@ -249,14 +249,6 @@ def test_no_standard_input_at_all_is_one_clear_line() -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_a_standard_input_that_cannot_be_read_is_one_clear_line() -> None:
-    """A directory, say."""
-    done = started_with("</", *OK)
-    assert done.returncode == 2
-    assert b"InvalidRequestError: the code on standard input cannot be read as text\n" in done.stderr
-    assert b"Traceback" not in done.stderr
-
-
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
 def test_a_proof_that_is_no_text_is_refused_in_any_locale(tmp_path: Path, locale: str) -> None:
     """Also where Python would let such bytes through: exit code 2, and none of them repeated."""

@@ -1,6 +1,7 @@
 """The command line to the letter, where a slightly different word or limit would pass all the other tests."""
 
 import asyncio
+import errno
 import getpass
 import io
 import json
@@ -238,6 +239,24 @@ def test_what_cannot_be_sent_is_told_in_these_words(
     assert done.err == (
         f"     InvalidRequestError: {problem}\n     nothing was sent; mend the input (safe_to_retry=False)\n"
     )
+
+
+def test_a_standard_input_that_cannot_be_read_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal that has gone, say."""
+
+    class Broken(io.BytesIO):
+        def read(self, _: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "canary")
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: False, buffer=Broken()))
+    assert main(OK) == 2
+    written = capsys.readouterr()
+    assert written.err.startswith(
+        "     InvalidRequestError: the code on standard input cannot be read as text\n"
+    )
+    assert "canary" not in written.err + written.out
 
 
 def test_what_is_read_of_standard_input_is_256_kib(run: Run) -> None:
