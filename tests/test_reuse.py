@@ -2,7 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 from unittest import mock
 
@@ -53,16 +55,29 @@ SPOILS: dict[str, Callable[[Connection], object]] = {
 }
 
 
+@asynccontextmanager
+async def opened(context: ssl.SSLContext, *, borrowed: bool) -> AsyncIterator[AiohttpTransport]:
+    if borrowed:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+            yield AiohttpTransport(session)
+    else:
+        async with AiohttpTransport.open(ssl=context) as transport:
+            yield transport
+
+
+@pytest.mark.parametrize("borrowed", [False, True], ids=["its own", "borrowed"])
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the loop", "still in the kernel"])
 @pytest.mark.parametrize("spoil", SPOILS)
-async def test_a_spoiled_connection_is_replaced_unnoticed(spoil: str, seen: bool, tls: bool) -> None:
+async def test_a_spoiled_connection_is_replaced_unnoticed(
+    spoil: str, seen: bool, tls: bool, borrowed: bool
+) -> None:
     """Row 8: the next caller gets their own token over another connection; nothing goes down the old one."""
     authority = Authority()
     server_side = authority.certify("localhost").server_context() if tls else None
     async with (
         serve(honest, server_side) as server,
-        AiohttpTransport.open(ssl=authority.client_context()) as transport,
+        opened(authority.client_context(), borrowed=borrowed) as transport,
     ):
         url = server.url("https" if tls else "http")
         assert (await finish(transport, url, "first")).session_jwt == "first"

@@ -27,7 +27,7 @@ from descope_native import (
     UnexpectedResponse,
     __version__,
 )
-from descope_native._exchange import parse_retry_after, read_cookies
+from descope_native._exchange import _nests_too_deep, parse_retry_after, read_cookies
 
 JSON_SESSION = '{"sessionJwt": "s.e.s", "refreshJwt": "r.e.f"}'
 
@@ -896,3 +896,33 @@ def test_retry_after_may_be_any_date_of_http() -> None:
 def test_what_is_nearly_a_retry_after_is_none(value: str) -> None:
     """Doubt gives None, and the caller its own choice."""
     assert parse_retry_after([value], 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "too_deep"),
+    [
+        (b"[" * 4000 + b"]" * 4000, False),
+        (b"[" * 4001 + b"]" * 4001, True),
+        (b"[{" * 2000 + b"}]" * 2000, False),
+        (b"[{" * 2001 + b"}]" * 2001, True),
+        (b'"' + b"[" * 9000 + b'"', False),
+        (b"1" * 9000, False),
+        (b"[]" * 9000, False),
+        (b'["\\\\",' + b"[" * 3999 + b"]" * 4000, False),
+        (b'["\\"[",' + b"[" * 3999 + b"]" * 4000, False),
+        (b'["\\\\\\"[",' + b"[" * 3999 + b"]" * 4000, False),
+    ],
+    ids=range(10),
+)
+def test_an_answer_nests_too_deep_from_here_on(body: bytes, too_deep: bool) -> None:
+    """Beyond 4,000 levels; neither strings nor neighbours count."""
+    assert _nests_too_deep(body) is too_deep
+
+
+@pytest.mark.parametrize("status", [199, 300])
+async def test_a_session_beside_a_status_that_is_no_success_is_none(status: int) -> None:
+    """2xx are, and nothing next to them."""
+    async with answering_in_memory(Answer(status, (), b'{"sessionJwt": "s.e.s"}')) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    assert caught.value.status == status
