@@ -9,6 +9,7 @@ import json
 import math
 import platform
 import re
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -62,8 +63,8 @@ _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 _MAX_RETRY_AFTER: Final = 3600
 
 _MAX_NESTING: Final = 4000
-"""How deep an answer may nest. Python's JSON parser takes 100 bytes of the stack for each level, and some
-versions end the process where a thread has no more."""
+"""How deep an answer may nest in a thread, whose stack may be of 512 KiB. Python's JSON parser takes 100
+bytes of it for each level, and some versions end the process where there are no more."""
 
 _NO_BRACKETS: Final = bytes(octet for octet in range(256) if octet not in b"[]{}")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # one level down; as a signed char, one up
@@ -89,8 +90,12 @@ def _encode_strings(fields: dict[str, str]) -> bytes:
     return ("{" + members + "}").encode()
 
 
+def _may_be_on_a_small_stack() -> bool:
+    return threading.current_thread() is not threading.main_thread()
+
+
 def _nests_too_deep(body: bytes) -> bool:
-    if len(body) <= _MAX_NESTING or body.count(b"[") + body.count(b"{") <= _MAX_NESTING:
+    if body.count(b"[") + body.count(b"{") <= _MAX_NESTING:
         return False
     outside_strings = body.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')[::2]
     steps = b"".join(outside_strings).translate(_STEPS, _NO_BRACKETS)
@@ -99,7 +104,7 @@ def _nests_too_deep(body: bytes) -> bool:
 
 def _decode_json(body: bytes) -> Any:
     """One JSON value in UTF-8. Raises ValueError or RecursionError."""
-    if _nests_too_deep(body):
+    if len(body) > _MAX_NESTING and _may_be_on_a_small_stack() and _nests_too_deep(body):
         raise RecursionError
     text = body.decode().strip(" \t\n\r")
     try:

@@ -1,16 +1,18 @@
 """A 200 whose body is no session, over both transports: rows 13 and 14 of the failure table."""
 
+import asyncio
 import gzip
 import json
 import subprocess
 import sys
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from support import DOCUMENTED_ANSWER, Answer, Answering, session
 
-from descope_native import Drift, Outcome, RejectedError, UnexpectedResponse
+from descope_native import Drift, FinishResult, Outcome, RejectedError, UnexpectedResponse
 
 SESSION = session().body
 
@@ -226,18 +228,29 @@ TOO_DEEP = {
 
 
 @pytest.mark.parametrize("name", TOO_DEEP)
-async def test_an_answer_too_deep_for_a_small_stack_is_refused(answering: Answering, name: str) -> None:
+def test_an_answer_too_deep_for_a_small_stack_is_refused_in_a_thread(answering: Answering, name: str) -> None:
     """Row 14, before the parser goes down into it."""
-    (error,) = await unexpected(answering, Answer(body=TOO_DEEP[name]))
+
+    def call() -> list[UnexpectedResponse]:
+        return asyncio.run(unexpected(answering, Answer(body=TOO_DEEP[name])))
+
+    with ThreadPoolExecutor(1) as thread:
+        (error,) = thread.submit(call).result()
     assert error.problem == "the answer nests too deep"
 
 
-async def test_brackets_in_strings_and_side_by_side_are_not_deep(answering: Answering) -> None:
+def test_brackets_in_strings_and_side_by_side_are_not_deep(answering: Answering) -> None:
     """Only what stands within another counts."""
     text = "[{" * 5000 + '\\"' + "\\" * 3
     many = {"sessionJwt": "s.e.s", "a": text, "b": [[]] * 9000, "c": [{}] * 9000, text: 1}
-    async with answering(Answer(body=json.dumps(many).encode())) as service:
-        result = await service.finish()
+
+    async def call() -> FinishResult:
+        async with answering(Answer(body=json.dumps(many).encode())) as service:
+            result: FinishResult = await service.finish()
+            return result
+
+    with ThreadPoolExecutor(1) as thread:
+        result = thread.submit(lambda: asyncio.run(call())).result()
     assert (result.session_jwt, result.drift) == ("s.e.s", ())
     assert result.extra["a"] == text
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("descope_native")
 
 
-@attrs.frozen
+@attrs.define
 class Head:
     """The head of an answer. Tracers get it where aiohttp has a ``ClientResponse``, whose names it uses."""
 

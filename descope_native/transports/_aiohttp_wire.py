@@ -58,7 +58,9 @@ class Wire(asyncio.Protocol):
         if interim := _INTERIM.match(data):
             data = data[interim.end() :]
         if end := _END_OF_HEAD.search(data):
-            self._hand_over(data[: end.end()], data[end.end() :])
+            self._hand_over(data[: end.end()])
+            if len(data) > end.end():
+                self._parser.data_received(data[end.end() :])
         elif not data.startswith(b"HTTP/"[: len(data)]):
             self._hand_over(data)
         elif len(data) > _MAX_HEAD or len(data) - data.rfind(b"\n") - 1 > _MAX_LINE:
@@ -66,14 +68,14 @@ class Wire(asyncio.Protocol):
         else:
             self._head = data
 
-    def _hand_over(self, *parts: bytes) -> None:
+    def _hand_over(self, head: bytes) -> None:
         self._take = self._parser.data_received
         self._head = b""
-        for part in filter(None, parts):
-            self._parser.data_received(part)
+        self._parser.data_received(head)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._hand_over(self._head)
+        if self._head:
+            self._hand_over(self._head)
         self._parser.connection_lost(exc)
 
     def eof_received(self) -> None:
