@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import contextlib
 import getpass
-import io
 import json
 import os
 import re
@@ -171,8 +170,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see ``descope-native --help``."""
     code = 0
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what a locale has no letters for is no reason to fail
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="backslashreplace")  # what a locale has no letters for is no reason to fail
     try:
         options = _parse(arguments)
         try:

@@ -43,8 +43,8 @@ class HttpResponse:
 
     def header_values(self, name: str) -> list[str]:
         """All values under this name, in any case, in the order they came."""
-        wanted = name.lower()
-        return [value for key, value in self.headers if len(key) == len(wanted) and key.lower() == wanted]
+        wanted, size = name.lower(), len(name)
+        return [value for key, value in self.headers if len(key) == size and key.lower() == wanted]
 
 
 @attrs.define(eq=False)
