@@ -389,6 +389,10 @@ async def test_a_rate_limit_that_fits_is_waited_for_however_little_is_left_after
         attempts = Attempts(RateLimitedError(429, retry_after=4.0))
         assert await retry(time, initial=1.0).run(attempts, 4.0 + left) == "done"
         assert 4.0 <= time.slept[0] <= 4.0 + left / 2 + 1e-9
+    time = Time()  # a jitter that is longer than that, as good as surely
+    attempts = Attempts(RateLimitedError(429, retry_after=4.0))
+    assert await retry(time, initial=1e9, maximum=1e9).run(attempts, 4.0 + left) == "done"
+    assert time.slept[0] == pytest.approx(4.0 + left / 2)
 
 
 def test_a_retry_says_how_by_name() -> None:
