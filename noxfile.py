@@ -64,7 +64,8 @@ def run_all_tests(session: nox.Session, *arguments: str, command: tuple[str, ...
 def run_fast_tests(session: nox.Session, command: tuple[str, ...] = ("python",)) -> None:
     """Run the tests that every interpreter is to pass."""
     session.env["HARNESS_CALLS"] = "2000"
-    run_all_tests(session, "-m", "not slow and not apps", *ELSEWHERE, command=command)
+    by_file = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
+    run_all_tests(session, *by_file, "-m", "not slow and not apps", *ELSEWHERE, command=command)
 
 
 @nox.session
