@@ -429,3 +429,10 @@ async def test_what_was_dropped_says_so() -> None:
         with pytest.raises(ConnectionResetError) as caught:
             await client.post(FINISH, {})
     assert caught.value.args == ("the stand-in dropped the connection",)
+
+
+def test_apple_tells_each_persons_name_once() -> None:
+    """One person's first sign-in is not another's."""
+    fake = FakeDescope()
+    told = [fake.sign_in("apple", email=f"{who}@b.c", name=f"A {who}").user for who in ("x", "y", "x", "y")]
+    assert [text and json.loads(text)["name"]["lastName"] for text in told] == ["x", "y", None, None]
