@@ -7,7 +7,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from descope_native.errors import Phase, RequestTimeout, TransportClosed, TransportError
+from descope_native._numbers import is_count
+from descope_native.errors import (
+    InvalidRequestError,
+    Phase,
+    RequestTimeout,
+    TransportClosed,
+    TransportError,
+    UnexpectedResponse,
+)
 from descope_native.transports import HttpRequest, HttpResponse
 
 _forks: Final[list[None]] = []
@@ -19,6 +27,18 @@ with suppress(AttributeError):  # Windows does not fork
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes that an answer's body may have, unless set."""
+
+
+def check_max_body(max_body: int) -> None:
+    """Raises `InvalidRequestError` for a limit that cannot be right."""
+    if not is_count(max_body, 1):
+        raise InvalidRequestError("max_body must be a whole number, 1 at least")
+
+
+def too_large(status: int, max_body: int) -> UnexpectedResponse:
+    """What a 2xx means whose body goes beyond the limit."""
+    return UnexpectedResponse(status, f"the answer's body is larger than {max_body} bytes")
+
 
 Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
 

@@ -46,12 +46,11 @@ from descope_native.errors import (
     Phase,
     TransportClosed,
     TransportError,
-    UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
 from descope_native.transports._aiohttp_outgoing import Head, Outgoing, run_without_waiting
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle
+from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, check_max_body, too_large
 
 __all__ = ["AiohttpTransport"]
 
@@ -340,8 +339,7 @@ class AiohttpTransport:
                     chunks.append(await content.readany())
                     left -= len(chunks[-1])
                     if left < 0:
-                        problem = f"the answer's body is larger than {self._max_body} bytes"
-                        return progress.answer or UnexpectedResponse(head.status, problem)
+                        return progress.answer or too_large(head.status, self._max_body)
             return HttpResponse(head.status, headers, b"".join(chunks))
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
             return progress.answer or self._if_closed("read") or body_failure(head.status, error, protocol)
@@ -460,5 +458,4 @@ def _is_readable(sock: socket.socket) -> bool:
 def _check_limits(connect_timeout: float, max_body: int) -> None:
     if not is_positive(connect_timeout):
         raise InvalidRequestError("connect_timeout must be seconds, more than 0")
-    if not is_count(max_body, 1):
-        raise InvalidRequestError("max_body must be a whole number, 1 at least")
+    check_max_body(max_body)

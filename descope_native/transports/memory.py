@@ -8,18 +8,15 @@ from collections.abc import Awaitable, Callable
 
 import attrs
 
-from descope_native._numbers import is_count
 from descope_native.errors import (
     ConnectError,
     ConnectionLost,
-    InvalidRequestError,
     TLSError,
     TransportClosed,
     TransportError,
-    UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle
+from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, check_max_body, too_large
 
 __all__ = ["Handler", "InMemoryTransport"]
 
@@ -53,8 +50,7 @@ class InMemoryTransport:
     """
 
     def __init__(self, handler: Handler, *, max_body: int = MAX_BODY) -> None:
-        if not is_count(max_body, 1):
-            raise InvalidRequestError("max_body must be a whole number, 1 at least")
+        check_max_body(max_body)
         self._handler = handler
         self._max_body = max_body
         self._lifecycle = Lifecycle()
@@ -97,7 +93,6 @@ class InMemoryTransport:
     def _as_it_would_come(self, answer: HttpResponse) -> HttpResponse:
         is_too_large = len(answer.body) > self._max_body
         if is_too_large and 200 <= answer.status < 300:
-            problem = f"the answer's body is larger than {self._max_body} bytes"
-            raise UnexpectedResponse(answer.status, problem)
+            raise too_large(answer.status, self._max_body)
         has_no_body = is_too_large or answer.status in {204, 304}  # RFC 9110 §6.4.1
         return attrs.evolve(answer, body=b"") if has_no_body else answer
