@@ -21,11 +21,12 @@ import attrs
 from yarl import URL
 
 from descope_native._redaction import LONGEST_SHOWN, Censor
+from descope_native._tokens import is_token, read_times
 from descope_native._version import __version__
 from descope_native.converters import (
     NOTHING_FOUND,
+    device_token_headers,
     drift_at,
-    is_token,
     make_converter,
     structure_result,
 )
@@ -43,11 +44,16 @@ from descope_native.models import (
     Drift,
     FinishRequest,
     FinishResult,
+    none_if_empty,
     refuse_constant,
 )
 from descope_native.transports import HttpRequest, HttpResponse
 
 FINISH_PATH: Final = "/v1/auth/oauth/native/finish"
+
+# What the cookies of the device tokens are called; no answer names them otherwise.
+_TRUSTED_DEVICE_COOKIE: Final = "DTD"
+_KNOWN_DEVICE_COOKIE: Final = "DKD"
 
 _DEFAULT_BASE_URL: Final = "https://api.descope.com"
 _SHORTEST_REGIONAL_ID: Final = 32
@@ -143,7 +149,7 @@ class Endpoint:
         return HttpRequest(
             method="POST",
             url=self.url,
-            headers=dict(self.headers),  # a handler may do with its own what it likes
+            headers={**self.headers, **device_token_headers(request)},
             body=_encode_strings(_converter.unstructure(request)),
             timeout=timeout,
         )
@@ -173,7 +179,10 @@ def make_endpoint(
     project_id: str, base_url: str | URL | None, key: str | None, *, allow_http: bool
 ) -> Endpoint:
     """Check what a deployment configures. Raises `InvalidRequestError`, which names no value."""
+    key, base_url = none_if_empty(key), none_if_empty(base_url)
     # The project id ends up in a host name and in a header, the key in a header.
+    if isinstance(project_id, str) and not project_id:
+        raise InvalidRequestError("project_id is empty")
     if not isinstance(project_id, str) or not _PROJECT_ID.fullmatch(project_id):
         raise InvalidRequestError("project_id must be a token of printable ASCII, like P2abc…")
     if key is not None and not (isinstance(key, str) and _KEY.fullmatch(key)):
@@ -281,16 +290,18 @@ def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> 
     drift: list[Drift] = []
     if not lines:
         return drift
+    # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
+    cookies = read_cookies(lines, service_time(response))
     for token, named_by, usual in (
         ("sessionJwt", "sessionCookieName", SESSION_COOKIE),
         ("refreshJwt", "cookieName", REFRESH_COOKIE),
+        ("trustedDeviceJwt", None, _TRUSTED_DEVICE_COOKIE),
+        ("knownDeviceJwt", None, _KNOWN_DEVICE_COOKIE),
     ):
         value = answer.get(token)
         if isinstance(value, str) and is_token(value):
             continue
-        # The raw lines are read, since a cookie jar drops a Domain that is not the API's own.
-        cookies = read_cookies(lines, time.time())
-        name = answer.get(named_by)
+        name = answer.get(named_by) if named_by else None
         cookie = cookies.get(name if name and isinstance(name, str) else usual)
         if cookie and (value in (None, "") or is_token(cookie)):
             answer[token] = cookie
@@ -299,21 +310,33 @@ def _add_tokens_from_cookies(answer: dict[str, Any], response: HttpResponse) -> 
     return drift
 
 
-def read_cookies(lines: list[str], now: float) -> dict[str, str]:
-    """Name to value of the cookies that are set; of one name, the newest unexpired token wins."""
-    cookies: dict[str, str] = {}
+def read_cookies(lines: list[str], now: float | None) -> dict[str, str]:
+    """Name to value of the cookies that are set; of one name, the newest unexpired token wins.
+
+    Newest by what JWTs say themselves (``iat``, then ``exp``), else the last line. ``now`` is the
+    service's time, None where the answer does not tell it.
+    """
+    cookies: dict[str, tuple[_Age, str]] = {}
     for line in lines:
         pair, *attributes = line.split(";")
         name, _, value = pair.partition("=")
         name, value = name.strip(), value.strip()
         if len(value) > 1 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        if value and not _is_expired(attributes, now) and (is_token(value) or name not in cookies):
-            cookies[name] = value
-    return cookies
+        if not value or _is_expired(attributes, now, value):
+            continue
+        times = read_times(value) if is_token(value) else None
+        age = (times is not None, *((times.issued or 0, times.ends or 0) if times else (0, 0)))
+        if name not in cookies or age >= cookies[name][0]:
+            cookies[name] = age, value
+    return {name: value for name, (_, value) in cookies.items()}
 
 
-def _is_expired(attributes: list[str], now: float) -> bool:
+_Age = tuple[bool, int, int]
+"""Of a cookie: whether its value is a token, and what that says of its times."""
+
+
+def _is_expired(attributes: list[str], now: float | None, token: str) -> bool:
     """Max-Age has precedence over Expires; what cannot be read is ignored (RFC 6265 §5.2, §5.3)."""
     values: dict[str, str] = {}
     for attribute in attributes:
@@ -324,6 +347,8 @@ def _is_expired(attributes: list[str], now: float) -> bool:
         return int(max_age) <= 0
     if not expires:
         return False
+    if now is None:  # our clock may be off by minutes, and the token has just been issued by theirs
+        now = read_times(token).issued or time.time()
     try:
         end = _parse_date(expires[:64])
         return end.replace(tzinfo=end.tzinfo or UTC).timestamp() <= now
@@ -341,7 +366,9 @@ def _error_for(response: HttpResponse, url: URL, censor: Censor) -> ResponseErro
     if status in {408, 499} or hundreds == 5:
         return ServerError(status, trace_id, *_error_texts(response, censor))
     if status == 429:
-        retry_after = parse_retry_after(response.header_values("Retry-After"), time.time())
+        retry_after = parse_retry_after(
+            response.header_values("Retry-After"), service_time(response) or time.time()
+        )
         return RateLimitedError(status, trace_id, *_error_texts(response, censor), retry_after)
     if hundreds == 4:
         return RejectedError(status, trace_id, *_error_texts(response, censor))
@@ -395,24 +422,49 @@ def _origin(location: str | None, url: URL, censor: Censor) -> str:
     return censor.black_out(str(origin))
 
 
+def service_time(response: HttpResponse) -> float | None:
+    """The answer's ``Date``, in unix seconds; None where it has no usable one.
+
+    A time that the service names is judged by its own clock, since ours may be off, or frozen in a test.
+    """
+    for value in response.header_values("Date"):
+        if (date := _parse_fixdate(value.strip(" \t"))) is not None:
+            return date
+    return None
+
+
 def parse_retry_after(values: list[str], now: float) -> float | None:
-    """Seconds, 0 to 3600: ASCII digits or an IMF-fixdate (RFC 9110 §10.2.3). In doubt None."""
-    if len(values) != 1:
+    """Whole seconds, 0 to 3600, or None for a wait that is not known (RFC 9110 §10.2.3).
+
+    Each value is a number or an IMF-fixdate. Where there are several, one proxy after another has
+    added its own, and the longest counts; one that cannot be read might be longer still.
+    """
+    waits = [_parse_wait(value.strip(" \t"), now) for value in values]
+    known = [wait for wait in waits if wait is not None]
+    if not known or len(known) < len(waits):
         return None
-    value = values[0].strip(" \t")
+    return float(min(max(0, *map(math.ceil, known)), _MAX_RETRY_AFTER))
+
+
+def _parse_wait(value: str, now: float) -> float | None:
     if len(value) > 64:
         return None
-    if re.fullmatch(r"[0-9]+", value):
-        return float(min(int(value), _MAX_RETRY_AFTER))
-    if not _IMF_FIXDATE.fullmatch(value):
+    if _NUMBER.fullmatch(value):
+        return float(value)
+    date = _parse_fixdate(value)
+    return None if date is None else date - now
+
+
+def _parse_fixdate(value: str) -> float | None:
+    if len(value) > 64 or not _IMF_FIXDATE.fullmatch(value):
         return None
     try:
-        seconds = _parse_date(value).timestamp() - now
+        return _parse_date(value).timestamp()
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), float(_MAX_RETRY_AFTER))
 
 
+_NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)  # gateways send fractions
 _IMF_FIXDATE: Final = re.compile(
     r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} "
     r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9]\d{3} \d{2}:\d{2}:\d{2} GMT",

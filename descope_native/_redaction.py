@@ -42,6 +42,7 @@ class Censor:
         """What the request had to keep secret."""
         request = self._request
         secrets = {request.state_id, request.code, request.id_token, self._key}
+        secrets |= {request.known_device_jwt, request.trusted_device_jwt}
         if isinstance(request.user, AppleUser):
             secrets.update(attrs.astuple(request.user))
         elif request.user:

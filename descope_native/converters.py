@@ -21,6 +21,7 @@ import attrs
 from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_unstructure_fn, override
 
+from descope_native._tokens import is_token
 from descope_native.models import (
     EMPTY,
     AppleUser,
@@ -56,10 +57,6 @@ _WIRE_NAMES: Final = {
     "idp_oidc_claims": "idpOIDCClaims",
 }
 
-_MAX_TOKEN: Final = 16 * 1024
-_NO_COOKIE_OCTETS: Final = bytes(not 0x21 <= octet < 0x7F or octet in b'",;\\' for octet in range(256))
-"""For ``bytes.translate``, which makes 1 of what is none, and 0 of the others."""
-
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
 
@@ -71,6 +68,12 @@ NOTHING_FOUND: Final = "nothing"
 
 # These two tell how a result came about; no key of the wire is theirs.
 _OFF_THE_WIRE: Final = frozenset({"extra", "drift"})
+
+_DEVICE_TOKEN_HEADERS: Final = {
+    "known_device_jwt": "x-descope-known-device-token",
+    "trusted_device_jwt": "x-descope-trusted-device-token",
+}
+"""What a request sends as headers, not in its body."""
 
 _JSON_TYPES: Final[Mapping[type, str]] = {
     str: "string",
@@ -89,15 +92,6 @@ def wire_name(attribute: str) -> str:
     """The JSON key of an attribute."""
     head, *tail = attribute.split("_")
     return _WIRE_NAMES.get(attribute, head + "".join(word.capitalize() for word in tail))
-
-
-def is_token(value: str) -> bool:
-    """Whether this may stand in a header or a cookie as it is (RFC 6265 §4.1.1)."""
-    return (
-        0 < len(value) <= _MAX_TOKEN
-        and value.isascii()
-        and 1 not in value.encode().translate(_NO_COOKIE_OCTETS)
-    )
 
 
 class _Misfit(Exception):
@@ -509,11 +503,21 @@ def _unstructure_apple_user(user: AppleUser) -> str:
     return json.dumps({"name": name})
 
 
+def device_token_headers(request: FinishRequest) -> dict[str, str]:
+    """The headers of a request that the app's device tokens become."""
+    return {
+        header: token
+        for attribute, header in _DEVICE_TOKEN_HEADERS.items()
+        if (token := getattr(request, attribute)) is not None
+    }
+
+
 def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model], dict[str, Any]]:
+    left_out = _OFF_THE_WIRE.union(_DEVICE_TOKEN_HEADERS if cls is FinishRequest else ())
     overrides: dict[str, Any] = {
         field.name: override(
             rename=wire_name(field.name),
-            omit=field.name in _OFF_THE_WIRE,
+            omit=field.name in left_out,
             omit_if_default=field.default is None,
         )
         for field in attrs.fields(cls)

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypedDict
 
 import attrs
 
+from descope_native._tokens import read_times
 from descope_native.models import REFRESH_COOKIE, SESSION_COOKIE, FinishResult
 
 __all__ = ["Cookie", "CookieAttributes", "SameSite", "make_cookies"]
@@ -136,11 +137,11 @@ def make_cookies(
             samesite=samesite,
         )
 
-    until = _until(result.session_expiration)
-    session = make(session_name, result.session_jwt, result.session_cookie_domain, until)
+    age = _lifetime(result.session_jwt, result.session_expiration)
+    session = make(session_name, result.session_jwt, result.session_cookie_domain, age)
     if result.refresh_jwt is None:
         return (session,)
-    max_age = _age(result.cookie_max_age) or _until(result.cookie_expiration)
+    max_age = _age(result.cookie_max_age) or _lifetime(result.refresh_jwt, result.cookie_expiration)
     return session, make(refresh_name, result.refresh_jwt, result.cookie_domain, max_age)
 
 
@@ -169,6 +170,13 @@ def _age(seconds: int | None) -> int | None:
     return min(seconds, _LONGEST_AGE) if seconds is not None and seconds > 0 else None
 
 
-def _until(instant: int | None) -> int | None:
-    """Seconds from now; None for a time that is over, since it is as likely that our clock is wrong."""
-    return _age(instant - int(time.time())) if instant else None
+def _lifetime(token: str, expiration: int | None) -> int | None:
+    """Seconds from when the token was issued, by its own claim, to when it ends by the answer or itself.
+
+    Both are the service's times, so that no clock of ours that is off has a say. Only where the token
+    does not say when it was issued, it is as good as now. None where that leaves nothing: it is as
+    likely that our clock is wrong.
+    """
+    times = read_times(token)
+    ends = expiration or times.ends
+    return _age(ends - (times.issued or int(time.time()))) if ends else None

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
@@ -19,7 +19,7 @@ from descope_native.errors import (
     ResponseError,
     outcome_in,
 )
-from descope_native.models import AppleUser, FinishRequest, FinishResult
+from descope_native.models import AppleUser, FinishRequest, FinishResult, none_if_empty
 from descope_native.retrying import Retry
 from descope_native.transports import HttpRequest, Progress, Transport
 
@@ -81,6 +81,7 @@ class NativeOAuthFinisher:
             del project_id, base_url, auth_management_key  # what is refused may hold a password or key
         if transport is not _COMES_LATER and not callable(getattr(transport, "send", None)):
             raise InvalidRequestError("transport must have send(); enter AiohttpTransport.open() first")
+        retry = none_if_empty(retry)
         if not isinstance(retry, Retry | None):
             raise InvalidRequestError("retry must be a Retry or None")
         self._transport = transport
@@ -139,16 +140,22 @@ class NativeOAuthFinisher:
         code: str | None = None,
         id_token: str | None = None,
         user: AppleUser | str | None = None,
+        known_device_jwt: str | None = None,
+        trusted_device_jwt: str | None = None,
         timeout: float | None = None,
     ) -> FinishResult:
         """Trade the proof for a session.
+
+        An optional argument that is ``""`` was not given.
 
         Args:
             provider: ``google``, ``apple``, or the name of a custom provider. Case-sensitive.
             state_id: what ``/v1/auth/oauth/native/start`` gave the app.
             code: the authorization code; exactly one of ``code`` and ``id_token`` is given.
             id_token: the id token.
-            user: the name that Apple gave at the first sign-in, as an `AppleUser` or as JSON text.
+            user: the name that Apple gave at the first sign-in, as an `AppleUser` or as JSON text. One
+                without a name in it, as at each later sign-in, is not sent.
+            known_device_jwt, trusted_device_jwt: what an earlier result gave for this device.
             timeout: seconds for this call as a whole, instead of the finisher's own.
 
         Raises:
@@ -157,17 +164,24 @@ class NativeOAuthFinisher:
             ResponseError: an answer that is no session; likewise.
         """
         # Collectors of tracebacks record the locals of every frame: none of ours keeps a secret.
-        call = _Call()
+        call = _Call(_clock())
         try:
             try:
                 proof = FinishRequest(
-                    provider=provider, state_id=state_id, code=code, id_token=id_token, user=user
+                    provider=provider,
+                    state_id=state_id,
+                    code=code,
+                    id_token=id_token,
+                    user=user,
+                    known_device_jwt=known_device_jwt,
+                    trusted_device_jwt=trusted_device_jwt,
                 )
+                timeout = none_if_empty(timeout)
                 seconds = self._timeout if timeout is None else _checked(timeout)
             except InvalidRequestError as refusal:
                 raise refusal.with_traceback(None) from None
             finally:
-                del state_id, code, id_token, user
+                del state_id, code, id_token, user, known_device_jwt, trusted_device_jwt
             if self._retry is None:
                 result = await self._attempt(proof, seconds, call)
             else:
@@ -183,7 +197,7 @@ class NativeOAuthFinisher:
         return result
 
     async def _attempt(self, proof: FinishRequest, seconds: float, call: "_Call") -> FinishResult:
-        left = max(call.started + seconds - time.monotonic(), 0.0)
+        left = max(call.started + seconds - call.clock(), 0.0)
         request = self._endpoint.build_request(proof, left)
         call.begin(request)
         try:
@@ -197,6 +211,14 @@ class NativeOAuthFinisher:
             if isinstance(error, RejectedError):
                 call.refused = error
             raise
+
+
+def _clock() -> Callable[[], float]:
+    """The event loop's own clock, by which every deadline is kept; tests freeze and move the others."""
+    try:
+        return asyncio.get_running_loop().time
+    except RuntimeError:  # the transport says what is wrong with that
+        return time.monotonic
 
 
 def _is_unsent(error: BaseException) -> bool:
@@ -213,13 +235,17 @@ def _checked(timeout: float) -> float:
 class _Call:
     """The facts of one call that its log line tells. Nothing about the person."""
 
-    started: float = attrs.field(factory=time.monotonic)
+    clock: Callable[[], float]
+    started: float = attrs.field(init=False)
     attempts: int = 0
     progress: Progress = attrs.field(factory=lambda: Progress("pool"))
     proved: Outcome | None = None
     refused: RejectedError | None = None
     status: int | None = None
     trace_id: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.started = self.clock()
 
     def begin(self, request: HttpRequest) -> None:
         self.attempts += 1
@@ -248,7 +274,7 @@ class _Call:
             "error": error,
             "status": self.status,
             "phase": self.progress.phase,
-            "elapsed": round(time.monotonic() - self.started, 3),
+            "elapsed": round(self.clock() - self.started, 3),
             "attempts": self.attempts,
             "trace_id": self.trace_id,
         }

@@ -1,11 +1,13 @@
 """What goes in and what comes out, as frozen attrs classes."""
 
+import json
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import attrs
 
+from descope_native._tokens import MAX_TOKEN, is_token
 from descope_native.errors import InvalidRequestError
 
 __all__ = [
@@ -79,17 +81,26 @@ EMPTY: Final[FrozenDict[Json]] = FrozenDict()
 _NO_FLAGS: Final[FrozenDict[bool]] = FrozenDict()
 
 
+def none_if_empty(value: Any) -> Any:
+    """What is empty was not given: apps, forms and docker compose write it so."""
+    return None if isinstance(value, str) and not value else value
+
+
+def _none_if_blank(part: Any) -> Any:
+    return None if isinstance(part, str) and not part.strip() else part
+
+
 @attrs.frozen(kw_only=True)
 class AppleUser:
     """The name that Apple gives to the app, once: at the person's first sign-in with it.
 
-    Raises `InvalidRequestError` for a part that is neither a string of UTF-8, 4,096 characters at most,
-    nor None.
+    A part with nothing in it is None. Raises `InvalidRequestError` for a part that is neither a string of
+    UTF-8, 4,096 characters at most, nor None.
     """
 
-    given_name: str | None = attrs.field(default=None, repr=False)
-    middle_name: str | None = attrs.field(default=None, repr=False)
-    family_name: str | None = attrs.field(default=None, repr=False)
+    given_name: str | None = attrs.field(default=None, converter=_none_if_blank, repr=False)
+    middle_name: str | None = attrs.field(default=None, converter=_none_if_blank, repr=False)
+    family_name: str | None = attrs.field(default=None, converter=_none_if_blank, repr=False)
 
     def __attrs_post_init__(self) -> None:
         for part in attrs.fields_dict(AppleUser):
@@ -99,9 +110,35 @@ class AppleUser:
                 )
 
 
+def _name_to_send(user: Any) -> Any:
+    """The user, or None where the name is empty: sent as it is, it would wipe the one that is there."""
+    user = none_if_empty(user)
+    if isinstance(user, AppleUser):
+        return None if user == AppleUser() else user
+    if not _is_json_text(user):
+        return user  # to be refused
+    parsed = _parse_json(user)
+    if parsed in (None, {}):
+        return None
+    if not isinstance(parsed, dict) or "name" not in parsed:
+        return user
+    name = parsed["name"]
+    filled = {key: part for key, part in name.items() if _is_filled(part)} if isinstance(name, dict) else name
+    if not _is_filled(filled):
+        return None
+    # As it came, where nothing had to be left out.
+    return user if filled == name else json.dumps(parsed | {"name": filled})
+
+
+def _is_filled(part: object) -> bool:
+    return _none_if_blank(part) not in (None, {}, [])
+
+
 @attrs.frozen(kw_only=True)
 class FinishRequest:
     """The proof of one native sign-in. Its repr shows the provider only.
+
+    An optional attribute that is ``""`` is None.
 
     Attributes:
         provider: ``google``, ``apple``, or the name of a custom provider. Case-sensitive.
@@ -110,16 +147,21 @@ class FinishRequest:
             an id token, Apple a code where start said ``implicit: false``, else an id token.
         id_token: the id token.
         user: the name Apple gave, as an `AppleUser` or as the JSON text for the wire, 4,096 characters
-            and 64 opening brackets at most.
+            and 64 opening brackets at most. Empty parts are left out, and one without a name is None:
+            Apple names the person at the first sign-in only.
+        known_device_jwt, trusted_device_jwt: what an earlier result had under these names, and the app
+            kept. Of the form of a token: cookie-octets of RFC 6265, 16 KiB at most.
 
     Raises `InvalidRequestError` where that cannot be right.
     """
 
     provider: str
     state_id: str = attrs.field(repr=False)
-    code: str | None = attrs.field(default=None, repr=False)
-    id_token: str | None = attrs.field(default=None, repr=False)
-    user: AppleUser | str | None = attrs.field(default=None, repr=False)
+    code: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
+    id_token: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
+    user: AppleUser | str | None = attrs.field(default=None, converter=_name_to_send, repr=False)
+    known_device_jwt: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
+    trusted_device_jwt: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.
@@ -128,18 +170,24 @@ class FinishRequest:
 
 
 def _problem_with(request: FinishRequest) -> str | None:  # noqa: PLR0911 -- one return per problem
-    if not _is_nonblank(request.provider):
-        return f"provider {_TEXT}"
-    if not _is_nonblank(request.state_id):
-        return f"state_id {_TEXT}"
-    if request.code is not None and not _is_nonblank(request.code):
-        return f"code {_TEXT}, or None"
-    if request.id_token is not None and not _is_nonblank(request.id_token):
-        return f"id_token {_TEXT}, or None"
+    for name in ("provider", "state_id"):
+        value = getattr(request, name)
+        if isinstance(value, str) and not value:
+            return f"{name} is empty"
+        if not _is_nonblank(value):
+            return f"{name} {_TEXT}"
+    for name in ("code", "id_token"):
+        value = getattr(request, name)
+        if value is not None and not _is_nonblank(value):
+            return f"{name} {_TEXT}, or None"
     if (request.code is None) == (request.id_token is None):
         return "exactly one of code and id_token must be given"
     if not (request.user is None or isinstance(request.user, AppleUser) or _is_object_text(request.user)):
         return f"user must be an AppleUser or {_USER}"
+    for name in ("known_device_jwt", "trusted_device_jwt"):
+        value = getattr(request, name)
+        if value is not None and not (isinstance(value, str) and is_token(value)):
+            return f"{name} must be a token, {MAX_TOKEN} characters at most, or None"
     return None
 
 
@@ -166,18 +214,25 @@ def refuse_constant(_: str) -> None:
     raise ValueError
 
 
-def _is_object_text(value: object) -> bool:
+def _is_json_text(value: object) -> bool:
     if not _is_nonblank(value, _LONGEST_USER):
         return False
     text = str(value)
     if text.count("{") + text.count("[") > _MOST_BRACKETS:  # nested too deep to be read back everywhere
         return False
-    import json  # noqa: PLC0415 -- who only imports the package needs no JSON yet
-
     try:
-        return isinstance(json.loads(text, parse_constant=refuse_constant), dict)
+        _parse_json(text)
     except (ValueError, RecursionError):
         return False
+    return True
+
+
+def _parse_json(text: str) -> Any:
+    return json.loads(text, parse_constant=refuse_constant)
+
+
+def _is_object_text(value: object) -> bool:
+    return _is_json_text(value) and isinstance(_parse_json(str(value)), dict)
 
 
 def _instant(seconds: int | None) -> datetime | None:
@@ -355,7 +410,8 @@ class FinishResult:
         cookie_name: the name of the *refresh* cookie, where the project has a custom one.
         session_cookie_name, session_cookie_domain: the same of the session cookie.
         external_token: a token of another system, where the project is connected to one. Unchecked.
-        trusted_device_jwt: the token that marks this device as trusted.
+        trusted_device_jwt, known_device_jwt: tokens that mark this device as trusted and as known; the
+            app keeps them and gives them to the next sign-in.
         tenant_sso_id: the id of the tenant's SSO configuration that was used.
         unsaved_sso: whether an SSO configuration is being tried out that is not saved yet.
         user: the person; None where the answer has none.
@@ -375,6 +431,7 @@ class FinishResult:
     session_cookie_domain: str | None = None
     external_token: str | None = attrs.field(default=None, repr=False)
     trusted_device_jwt: Token | None = attrs.field(default=None, repr=False)
+    known_device_jwt: Token | None = attrs.field(default=None, repr=False)
     tenant_sso_id: str | None = None
     unsaved_sso: bool = False
     user: User | None = None

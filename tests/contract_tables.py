@@ -22,6 +22,7 @@ TOP: Final = {
     "sessionCookieDomain": ("session_cookie_domain", "string"),
     "externalToken": ("external_token", "string"),
     "trustedDeviceJwt": ("trusted_device_jwt", "token"),
+    "knownDeviceJwt": ("known_device_jwt", "token"),
     "tenantSSOID": ("tenant_sso_id", "string"),
     "claims": ("claims", "object"),
     "unsavedSSO": ("unsaved_sso", "boolean"),

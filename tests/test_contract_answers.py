@@ -80,6 +80,7 @@ async def test_the_documented_answer_becomes_exactly_this(answering: Answering) 
         "session_cookie_domain": None,
         "external_token": None,
         "trusted_device_jwt": None,
+        "known_device_jwt": None,
         "tenant_sso_id": None,
         "claims": {},
         "unsaved_sso": False,

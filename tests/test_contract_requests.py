@@ -7,7 +7,16 @@ from typing import Any
 import pytest
 from support import APPLE, CODE, DATA, GOOGLE, ID_TOKEN, PROJECT, STATE, Answer, Answering, only, session
 
-from descope_native import AppleUser, InvalidRequestError, Outcome, RejectedError, __version__
+from descope_native import (
+    AppleUser,
+    HttpResponse,
+    InMemoryTransport,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    Outcome,
+    RejectedError,
+    __version__,
+)
 
 ADA = AppleUser(given_name="Ada", middle_name="King", family_name="Lovelace")
 LONG_STRING = "x" * 65_536
@@ -71,7 +80,7 @@ async def test_the_body_is_exactly_what_was_given(
         (AppleUser(given_name="Ada"), {"name": {"firstName": "Ada"}}),
         (AppleUser(family_name="李"), {"name": {"lastName": "李"}}),
         (AppleUser(middle_name='"\\'), {"name": {"middleName": '"\\'}}),
-        (AppleUser(), {"name": {}}),
+        (AppleUser(given_name="Ada", middle_name="", family_name=" "), {"name": {"firstName": "Ada"}}),
     ],
 )
 async def test_an_apple_user_is_json_text_inside_the_json(
@@ -83,6 +92,71 @@ async def test_an_apple_user_is_json_text_inside_the_json(
     sent = json.loads(only(service.received).body)["user"]
     assert isinstance(sent, str)
     assert json.loads(sent) == expected
+
+
+def proof(**changes: object) -> dict[str, object]:
+    return {"provider": "apple", "stateId": STATE, "code": CODE, **changes}
+
+
+ABSENT: list[tuple[dict[str, Any], dict[str, object]]] = [
+    ({"id_token": ""}, proof()),
+    ({"user": ""}, proof()),
+    ({"known_device_jwt": "", "trusted_device_jwt": "", "timeout": ""}, proof()),
+    *(
+        ({"user": user}, proof())
+        for user in (
+            AppleUser(),
+            AppleUser(given_name="", family_name=""),
+            AppleUser(middle_name=" \t"),
+            "null",
+            " {} ",
+            '{"name": null}',
+            '{"name": {}}',
+            '{"name": ""}',
+            '{"name": {"firstName": null, "middleName": "", "lastName": " "}}',
+            '{"name": {"firstName": ""}, "email": "ada@example.com"}',
+        )
+    ),
+    *(
+        ({"user": user}, proof(user=sent))
+        for user, sent in (
+            ('{"email": "a@b.c"}', '{"email": "a@b.c"}'),
+            ('{ "name":{"firstName":"Ada"} }', '{ "name":{"firstName":"Ada"} }'),
+            (
+                '{"name": {"firstName": "Ada", "lastName": null, "nickName": ""}, "email": "", "x": null}',
+                '{"name": {"firstName": "Ada"}, "email": "", "x": null}',
+            ),
+            ('{"name": {"nickName": "Ada", "lastName": ""}}', '{"name": {"nickName": "Ada"}}'),
+            ('{"name": "Ada"}', '{"name": "Ada"}'),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "sent"), ABSENT)
+async def test_what_is_empty_was_not_given(
+    answering: Answering, given: dict[str, Any], sent: dict[str, object]
+) -> None:
+    """By whoever: an app that fills in every key, a form, a later sign-in, of which Apple gives no name."""
+    async with answering(session(), auth_management_key="") as service:
+        await service.finish(**APPLE | given)
+    assert json.loads(only(service.received).body) == sent
+
+
+@pytest.mark.parametrize("options", [{}, {"base_url": "", "auth_management_key": "", "retry": ""}])
+async def test_an_empty_setting_was_not_given(options: dict[str, Any]) -> None:
+    """As docker compose hands on a variable that is not set."""
+    transport = InMemoryTransport(lambda _: HttpResponse(200, (), session().body))
+    await NativeOAuthFinisher(PROJECT, transport, **options).finish(**GOOGLE)
+    request = only(transport.requests)
+    assert request.url.host == "api.descope.com"
+    assert request.headers["Authorization"] == f"Bearer {PROJECT}"
+
+
+def test_a_project_that_is_empty_is_called_empty() -> None:
+    """It has no default, so somebody has to set it."""
+    with pytest.raises(InvalidRequestError, match="project_id is empty"):
+        NativeOAuthFinisher("", InMemoryTransport(lambda _: HttpResponse(200)))
 
 
 async def test_the_headers_are_these_and_no_others(answering: Answering) -> None:
@@ -176,18 +250,23 @@ async def test_the_longest_and_deepest_user_does_no_harm(
 REFUSED: list[tuple[str, dict[str, Any]]] = [
     *(("provider", {**GOOGLE, "provider": value}) for value in NOT_TEXT),
     *(("state_id", {**GOOGLE, "state_id": value}) for value in NOT_TEXT),
-    *(("id_token", {**GOOGLE, "id_token": value}) for value in NOT_TEXT if value is not None),
-    *(("code", {**APPLE, "code": value}) for value in NOT_TEXT if value is not None),
+    *(("id_token", {**GOOGLE, "id_token": value}) for value in NOT_TEXT if value not in (None, "")),
+    *(("code", {**APPLE, "code": value}) for value in NOT_TEXT if value not in (None, "")),
     *((name, {**APPLE, name: "x" * 65_537}) for name in ("provider", "state_id", "code")),
+    *((f"{name} is empty", {**APPLE, name: ""}) for name in ("provider", "state_id")),
+    *(
+        (name, {**APPLE, name: value})
+        for name in ("known_device_jwt", "trusted_device_jwt")
+        for value in ("two words", "a;b", "l\r\nx: y", "d\u00e9j\u00e0", "x" * 16_385, 5, b"a.b.c")
+    ),
     ("user", {**APPLE, "user": user_of(4097)}),
     ("exactly one", {"provider": "apple", "state_id": STATE}),
     ("exactly one", {**APPLE, "id_token": ID_TOKEN}),
     *(
         ("user", {**APPLE, "user": value})
         for value in [
-            "",
+            " ",
             "Ada",
-            "null",
             "[]",
             '"{}"',
             "{",

@@ -232,15 +232,24 @@ def in_seconds(seconds: float) -> str:
         (["9" * 5000], None),
         (["-1"], None),
         (["+1"], None),
-        (["1.5"], None),
+        (["1.5"], 2),
+        (["0.001"], 1),
+        (["7."], 7),
+        (["3599.5"], 3600),
+        ([".5"], None),
+        (["-0.5"], None),
+        (["1.5.5"], None),
         (["1e3"], None),
         (["0x10"], None),
         (["ten"], None),
         ([""], None),
         ([], None),
         (["10, 20"], None),
-        (["10", "20"], None),
-        (["10", "10"], None),
+        (["10", "20"], 20),
+        (["20", "10", "0"], 20),
+        (["10", "10"], 10),
+        (["10", "soon"], None),
+        (["10", "Sun, 06 Nov 1994 08:49:37 GMT"], 10),
         (["Sun, 06 Nov 1994 08:49:37 GMT"], 0),
         (["Fri, 31 Dec 2199 23:59:59 GMT"], 3600),
         (["Sunday, 06-Nov-94 08:49:37 GMT"], None),
@@ -255,7 +264,7 @@ def in_seconds(seconds: float) -> str:
 async def test_retry_after_is_seconds_or_a_date_and_else_unknown(
     answering: Answering, values: list[str], expected: float | None
 ) -> None:
-    """RFC 9110's two forms, 0 to 3600 seconds; doubt gives None and nothing crashes."""
+    """A number or a date, 0 to 3600 whole seconds, the longest of several; doubt gives None."""
     error = await refused(answering, Answer(429, [("Retry-After", value) for value in values]))
     assert isinstance(error, RateLimitedError)
     assert error.retry_after == expected

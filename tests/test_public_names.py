@@ -68,6 +68,9 @@ def test_each_module_says_what_is_public(module: Any) -> None:
 
 
 OPTIONS = "base_url=None, auth_management_key=None, timeout=15.0, retry=None, strict=False, allow_http=False)"
+PROOF = (
+    "provider, state_id, code=None, id_token=None, user=None, known_device_jwt=None, trusted_device_jwt=None"
+)
 SIGNATURES: dict[str, tuple[Any, str]] = {
     "finisher": (
         descope_native.NativeOAuthFinisher,
@@ -79,12 +82,12 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     ),
     "finish": (
         descope_native.NativeOAuthFinisher.finish,
-        "(self, *, provider, state_id, code=None, id_token=None, user=None, timeout=None)",
+        f"(self, *, {PROOF}, timeout=None)",
     ),
     "AppleUser": (descope_native.AppleUser, "(*, given_name=None, middle_name=None, family_name=None)"),
     "FinishRequest": (
         descope_native.FinishRequest,
-        "(*, provider, state_id, code=None, id_token=None, user=None)",
+        f"(*, {PROOF})",
     ),
     "HttpRequest": (descope_native.HttpRequest, "(*, method, url, headers, body, timeout, progress=NOTHING)"),
     "HttpResponse": (descope_native.HttpResponse, "(status, headers=(), body=b'')"),

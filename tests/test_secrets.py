@@ -68,9 +68,24 @@ FAMILY: Final = _canary("family name")
 ID_TOKEN: Final = _jwt("id token")
 SESSION: Final = _jwt("session")
 REFRESH: Final = _jwt("refresh")
+KNOWN: Final = _jwt("known device")
+TRUSTED: Final = _jwt("trusted device")
 BASIC: Final = base64.b64encode(f"usher:{PASSWORD}".encode()).decode()
 
-SECRETS: Final = (CODE, STATE, KEY, PASSWORD, GIVEN, FAMILY, ID_TOKEN, SESSION, REFRESH, BASIC)
+SECRETS: Final = (
+    CODE,
+    STATE,
+    KEY,
+    PASSWORD,
+    GIVEN,
+    FAMILY,
+    ID_TOKEN,
+    SESSION,
+    REFRESH,
+    BASIC,
+    KNOWN,
+    TRUSTED,
+)
 LABELS: Final = {value: name for name, value in list(globals().items()) if value in SECRETS}
 NEEDLES: Final = {
     part[start : start + 12]: secret
@@ -81,6 +96,7 @@ NEEDLES: Final = {
 """Any twelve characters of any of them."""
 
 USER: Final = AppleUser(given_name=GIVEN, family_name=FAMILY)
+DEVICE: Final[dict[str, Any]] = {"known_device_jwt": KNOWN, "trusted_device_jwt": TRUSTED}
 USER_TEXT: Final = json.dumps({"name": {"firstName": GIVEN, "lastName": FAMILY}})
 MORE_THAN_SOCKETS_BUFFER: Final = 1_000_000
 PROJECT: Final = "P2project"
@@ -90,6 +106,7 @@ GOOD: Final = AUTHORITY.certify()
 # All that the service can know.
 ECHO: Final = (
     f"{CODE} / {STATE} / {KEY} / {GIVEN} / {FAMILY} / {ID_TOKEN} / {SESSION} / {REFRESH} / "
+    f"{KNOWN} / {TRUSTED} / "
     f"{CODE[:20]} {SESSION[:70]} {json.dumps(USER_TEXT)}"
 )
 COOKIES: Final = (
@@ -223,11 +240,11 @@ def silent(_: HttpRequest) -> HttpResponse:
 
 
 async def with_code(finishing: NativeOAuthFinisher) -> None:
-    await finishing.finish(provider="apple", state_id=STATE, code=CODE, user=USER)
+    await finishing.finish(provider="apple", state_id=STATE, code=CODE, user=USER, **DEVICE)
 
 
 async def with_id_token(finishing: NativeOAuthFinisher) -> None:
-    await finishing.finish(provider="apple", state_id=STATE, id_token=ID_TOKEN, user=USER_TEXT)
+    await finishing.finish(provider="apple", state_id=STATE, id_token=ID_TOKEN, user=USER_TEXT, **DEVICE)
 
 
 class Hidden:
@@ -471,7 +488,7 @@ async def base_url_with_a_password() -> None:
 
 
 def refusing(name: str, **changes: Any) -> None:
-    hidden = Hidden({"provider": "apple", "state_id": STATE, "code": CODE, **changes})
+    hidden = Hidden({"provider": "apple", "state_id": STATE, "code": CODE, **DEVICE, **changes})
     del changes
 
     async def run() -> None:
@@ -484,6 +501,8 @@ def refusing(name: str, **changes: Any) -> None:
 refusing("both proofs", id_token=ID_TOKEN)
 refusing("no provider", provider="", user=USER)
 refusing("no text as state", state_id=STATE.encode())
+refusing("no token of a device", known_device_jwt=f"{KNOWN} {KNOWN}")
+refusing("bytes of a device", trusted_device_jwt=TRUSTED.encode())
 refusing("no text as code", code=[CODE], user=USER_TEXT)
 refusing("half a character in the code", code=CODE + "\ud800")
 refusing("a user that is no JSON", user=USER_TEXT[:-1])

@@ -13,7 +13,8 @@ from support import DOCUMENTED_ANSWER, assert_deeply_frozen
 from test_models import full_answer
 
 from descope_native import converters
-from descope_native.converters import is_token, make_converter
+from descope_native._tokens import is_token
+from descope_native.converters import make_converter
 from descope_native.models import (
     AppleUser,
     Drift,

@@ -629,20 +629,18 @@ def test_a_region_is_four_letters_or_digits(place: int) -> None:
 
 
 def test_a_key_is_made_of_these_characters() -> None:
-    """All that ASCII can print but the blank, at least one of them."""
+    """All that ASCII can print but the blank."""
     keys = {char: refusal(auth_management_key="K" + char) for char in CHARACTERS}
     assert [char for char in CHARACTERS if not keys[char]] == [chr(octet) for octet in range(0x21, 0x7F)]
-    assert refusal(auth_management_key="")
 
 
 def test_a_base_url_is_made_of_these_characters() -> None:
-    """Those of RFC 3986 §2, at least one of them; a query and a fragment are refused by themselves."""
+    """Those of RFC 3986 §2; a query and a fragment are refused by themselves."""
     problem = "base_url must be a URL, in the characters of RFC 3986"
     refusals = {char: refusal(base_url=f"https://a.example/b{char}c") or "" for char in CHARACTERS}
     fit = LETTERS_AND_DIGITS | set("-._~:/?#[]@!$&'()*+,;=%")
     assert {char for char in CHARACTERS if problem not in refusals[char]} == fit
     assert {char for char in CHARACTERS if not refusals[char]} == fit - set("?#")
-    assert problem in (refusal(base_url="") or "")
 
 
 async def test_a_trace_id_is_made_of_these_characters() -> None:
@@ -866,7 +864,6 @@ def test_retry_after_may_be_any_date_of_http() -> None:
         "",
         "-7",
         "+7",
-        "7.0",
         "\u0667",
         "\u00a07",
         "7, 7",

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import logging
 import sys
-import time
 import traceback
 from typing import Any
 
@@ -251,7 +250,8 @@ async def test_no_attempt_has_less_than_no_time() -> None:
 
     finisher = NativeOAuthFinisher(PROJECT, Late())
     request = FinishRequest(provider="google", state_id="s", id_token="t")
-    await finisher._attempt(request, 1.0, _Call(started=time.monotonic() - 9))
+    moments = [0.0, 9.0]
+    await finisher._attempt(request, 1.0, _Call(lambda: moments.pop(0)))
     assert seen == [0.0]
 
 
@@ -283,7 +283,8 @@ def test_a_logged_time_has_no_fewer_than_three_places(caplog: pytest.LogCaptureF
     """Ten calls, each a millisecond longer than the one before, do not all end on a hundredth."""
     caplog.set_level(logging.INFO, "descope_native")
     for milliseconds in range(10):
-        _Call(started=time.monotonic() - milliseconds / 1000).log(logging.INFO, "session")
+        moments = [1.0, 1.0 + milliseconds / 1000]
+        _Call(lambda moments=moments: moments.pop(0)).log(logging.INFO, "session")  # type: ignore[misc]
     last = {round(vars(record)["descope_elapsed"] * 1000) % 10 for record in caplog.records}
     assert len(last) > 1
 
@@ -301,13 +302,12 @@ async def test_a_session_that_is_refused_is_in_no_frame() -> None:
 
 
 TEXT = "must be text that is not blank, 65536 characters of UTF-8 at most"
+TOKEN = "must be a token, 16384 characters at most, or None"
 EXACTLY_ONE = "exactly one of code and id_token must be given"
 NO_USER = "user must be an AppleUser or the JSON text of an object, 4096 characters and 64 brackets at most"
 NO_USERS: list[Any] = [
-    "",
     " ",
     "[]",
-    "null",
     '"a"',
     "{",
     '{"a": NaN}',
@@ -326,9 +326,13 @@ NO_USERS: list[Any] = [
         *(
             ({name: value}, f"{name} {TEXT}{', or None' if name == 'id_token' else ''}")
             for name in ("provider", "state_id", "id_token")
-            for value in ("", " ", "\t\u2003", 5, b"s", ["s"], "s" * 65_537, "\ud800")
+            for value in (" ", "\t\u2003", 5, b"s", ["s"], "s" * 65_537, "\ud800")
         ),
-        ({"id_token": None, "code": ""}, f"code {TEXT}, or None"),
+        ({"provider": ""}, "provider is empty"),
+        ({"state_id": ""}, "state_id is empty"),
+        ({"id_token": ""}, EXACTLY_ONE),
+        ({"known_device_jwt": "a b"}, f"known_device_jwt {TOKEN}"),
+        ({"trusted_device_jwt": "t" * 16_385}, f"trusted_device_jwt {TOKEN}"),
         ({"code": "s" * 65_537}, f"code {TEXT}, or None"),
         ({"provider": None}, f"provider {TEXT}"),
         ({"state_id": None}, f"state_id {TEXT}"),
@@ -350,12 +354,12 @@ def test_a_request_is_refused_with_its_reason(changed: dict[str, Any], problem: 
         *({name: "s" * 65_536} for name in ("provider", "state_id", "id_token")),
         {"id_token": None, "code": "s" * 65_536},
         {"id_token": None, "code": "\u00e9"},
+        {"known_device_jwt": "k" * 16_384, "trusted_device_jwt": "t" * 16_384},
         {"state_id": " s"},
-        {"user": "{}"},
-        {"user": "{}".ljust(4096)},
+        {"user": '{"a": 1}'},
+        {"user": '{"a": 1}'.ljust(4096)},
         {"user": '{"a":' + "[" * 63 + "]" * 63 + "}"},
-        {"user": AppleUser()},
-        {"user": AppleUser(given_name="", middle_name="s" * 4096, family_name="\u00e9")},
+        {"user": AppleUser(given_name="a", middle_name="s" * 4096, family_name="\u00e9")},
     ],
 )
 def test_a_request_of_such_a_size_is_let_in(changed: dict[str, Any]) -> None:
