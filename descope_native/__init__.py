@@ -1,4 +1,4 @@
-"""Finish a native Apple or Google sign-in with Descope: one typed call, exactly once.
+"""Finish a native Apple or Google sign-in with Descope: one typed call that sends the code at most once.
 
 from descope_native import NativeOAuthFinisher
 

@@ -36,7 +36,7 @@ _COMES_LATER: Final = cast("Transport", object())
 
 
 class NativeOAuthFinisher:
-    """Trades the proof of a native sign-in for a session, exactly once.
+    """Trades the proof of a native sign-in for a session. Each call sends it at most once.
 
     It holds no connection, no user and no state; make one per process and share it between tasks.
     Whoever opened the transport closes it; `open` makes one and closes it as well.
