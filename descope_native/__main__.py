@@ -183,12 +183,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
-        _give_up_output()
+        return code
     except OSError as error:
-        _give_up_output()
         with contextlib.suppress(OSError):
             print(f"descope-native: {error.strerror}", file=sys.stderr)
         return code or _FAILED
+    finally:
+        _discard_unwritable(sys.stdout)
+        _discard_unwritable(sys.stderr)
     return code
 
 
@@ -208,13 +210,17 @@ def _help(_: argparse.Namespace) -> int:
 
 def _flush() -> None:
     """What cannot be written is to fail where it can be handled, not at the interpreter's exit."""
-    print(end="", flush=True)
+    if sys.stdout is not None:  # closed by whoever started this
+        sys.stdout.flush()
 
 
-def _give_up_output() -> None:
-    """The interpreter would try once more at exit, and complain."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _discard_unwritable(out: TextIO | None) -> None:
+    """The interpreter flushes once more at exit, and ends with 120 where that fails."""
+    if out is not None:
+        try:
+            out.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
 # --- demo
@@ -379,7 +385,8 @@ def _read_request(options: argparse.Namespace) -> dict[str, Any]:
 async def _finish_request(options: argparse.Namespace, request: dict[str, Any]) -> FinishResult:
     project_id = options.project_id or os.environ.get("DESCOPE_PROJECT_ID")
     if not project_id:
-        raise InvalidRequestError("no project: give --project-id or set DESCOPE_PROJECT_ID")
+        empty = ", which is empty" if "DESCOPE_PROJECT_ID" in os.environ else ""
+        raise InvalidRequestError(f"no project: give --project-id or set DESCOPE_PROJECT_ID{empty}")
     async with NativeOAuthFinisher.open(
         project_id,
         base_url=options.base_url or os.environ.get("DESCOPE_BASE_URI") or None,

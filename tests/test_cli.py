@@ -526,12 +526,29 @@ def test_no_standard_output_is_no_error(arguments: Sequence[str], code: int) -> 
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-@pytest.mark.parametrize("out", ["/dev/full", "&-"])
-def test_with_nowhere_to_write_the_exit_code_is_left(out: str) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("out", ["/dev/full", "&-", "/dev/null"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(OK, 2), (REFUSED, 2), (["finish"], 2), (["fake", "--port", "x"], 2), (["demo"], 0)],
+)
+def test_with_nowhere_to_write_the_exit_code_is_left(
+    arguments: Sequence[str], code: int, out: str, unbuffered: str
+) -> None:
     """Nor can it be said that nothing can be said."""
-    script = f'exec "$@" >{out} 2>/dev/full </dev/null'
-    command = ["sh", "-c", script, "sh", sys.executable, "-m", "descope_native"]
-    environment = clean_environment()
-    assert subprocess.run([*command, *OK], env=environment, timeout=60, check=False).returncode == 2
-    demo = subprocess.run([*command, "demo"], env=environment, timeout=60, check=False)
-    assert demo.returncode == (1 if out == "/dev/full" else 0)
+    done = started_with(f"</dev/null >{out} 2>/dev/full", *arguments, PYTHONUNBUFFERED=unbuffered)
+    assert done.returncode == (code or int(out == "/dev/full"))
+
+
+def test_nobody_to_complain_to_is_no_error() -> None:
+    """Standard error closed by whoever started this."""
+    assert started_with("</dev/null 2>&-", *OK).returncode == 2
+
+
+def test_a_project_that_is_empty_in_the_environment_is_called_so() -> None:
+    """It means not set; but whoever set it wants to hear that nothing was in it."""
+    empty = run(*OK[:7], stdin="c", DESCOPE_PROJECT_ID="")
+    unset = run(*OK[:7], stdin="c")
+    assert empty.returncode == unset.returncode == 2
+    assert "no project: give --project-id or set DESCOPE_PROJECT_ID, which is empty\n" in empty.stderr
+    assert "no project: give --project-id or set DESCOPE_PROJECT_ID\n" in unset.stderr

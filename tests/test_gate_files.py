@@ -70,6 +70,32 @@ def test_the_gate_is_the_command_of_the_readme() -> None:
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_gate_runs_with_the_environment_emptied(tmp_path: Path) -> None:
+    """What finds the package index stays; what this shell says to Python and to the package does not."""
+    program = tmp_path / "python3"
+    program.write_text(f"#!/bin/sh\nenv >'{tmp_path}/env'\nexit 7\n")
+    program.chmod(0o755)
+    needed = {"PATH": f"{tmp_path}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    kept = {"PIP_INDEX_URL": "https://a b.example/simple", "https_proxy": "http://p", "SSL_CERT_FILE": "c"}
+    gone = {
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": "x",
+        "DESCOPE_PROJECT_ID": "P",
+        "NO_COLOR": "1",
+        "PIPE": "x",
+    }
+    ended = subprocess.run(["bash", ROOT / ".ci" / "run"], env={**needed, **kept, **gone}, check=False)
+    assert ended.returncode == 7
+    found = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
+    by_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
+    assert {name: found[name] for name in found.keys() - by_the_shell} == {
+        **needed,
+        **kept,
+        "LC_ALL": "C.UTF-8",
+        "CI": "true",
+    }
+
+
 def test_no_file_knows_the_machine_it_was_written_on() -> None:
     """What holds on one machine only has no place here."""
     found = [f"{path}: {match[0]}" for path, text in texts("*") for match in PATH_OF_A_MACHINE.finditer(text)]
