@@ -66,7 +66,7 @@ REFUSALS: Final[list[tuple[str, object, int, str, str]]] = [
     ),
     (
         FINISH,
-        {"provider": "a", "stateId": "s", "code": "c", "user": "{}"},
+        {"provider": "a", "stateId": "s", "code": "c", "user": "[]"},
         400,
         "E011004",
         "user is not the JSON text of a name",
