@@ -313,6 +313,57 @@ async def test_apple_tells_the_name_once_and_only_the_app(asking: Asking) -> Non
     )
 
 
+NO_NAME: Final = [
+    None,
+    "",
+    " ",
+    "null",
+    " null\n",
+    "{}",
+    '{"email": "ada@example.com"}',
+    '{"name": null}',
+    '{"name": ""}',
+    '{"name": {}}',
+    '{"name": {"firstName": ""}}',
+    '{"name": {"firstName": null, "middleName": "", "lastName": ""}}',
+    '{"name": {"nickname": "Ada"}}',
+]
+
+
+@pytest.mark.parametrize("user", NO_NAME, ids=map(repr, NO_NAME))
+async def test_a_name_that_is_not_sent_again_stays(asking: Asking, user: str | None) -> None:
+    """However an app spells that Apple gave no name, nobody's name is wiped by it."""
+    fake = FakeDescope()
+    async with asking(fake) as client:
+        nameless = (await client.finish(fake.sign_in("apple", email="g@example.com"), user=user)).json["user"]
+        first = (await client.finish(fake.sign_in("apple", name="Ada Lovelace"))).json["user"]
+        later = (await client.finish(fake.sign_in("apple"), user=user)).json["user"]
+    names = ("name", "givenName", "middleName", "familyName")
+    assert [nameless[key] for key in names] == ["", "", "", ""]
+    assert [later[key] for key in names] == ["Ada Lovelace", "Ada", "", "Lovelace"]
+    assert later["userId"] == first["userId"]
+
+
+async def test_a_part_of_a_name_that_is_not_sent_again_stays(asking: Asking) -> None:
+    """What is sent replaces that part, and the whole name is made of all the parts."""
+    fake = FakeDescope()
+    changed = '{"name": {"firstName": "", "middleName": "King", "lastName": null}}'
+    async with asking(fake) as client:
+        await client.finish(fake.sign_in("apple", name="Ada Lovelace"))
+        later = (await client.finish(fake.sign_in("apple"), user=changed)).json["user"]
+    assert [later[key] for key in ("name", "givenName", "middleName", "familyName")] == [
+        "Ada King Lovelace",
+        "Ada",
+        "King",
+        "Lovelace",
+    ]
+
+
+def test_apple_hands_out_no_text_without_a_name() -> None:
+    """Where nothing is known, the app gets nothing, as at a later sign-in."""
+    assert FakeDescope().sign_in("apple", name="").user is None
+
+
 async def test_a_sign_in_that_was_started_is_finished_by_the_phone() -> None:
     """The state of an earlier start is what the proof is for, with the provider that was named there."""
     fake = FakeDescope()
@@ -398,7 +449,9 @@ BAD_BODIES: Final = [
     (b'{"provider": "apple", "stateId": "s", "code": null}', "E011001"),
     (b'{"provider": "apple", "stateId": "s", "code": "c", "user": {}}', "E011001"),
     (b'{"provider": "apple", "stateId": "s", "code": "c", "user": "Ada"}', "E011004"),
-    (b'{"provider": "apple", "stateId": "s", "code": "c", "user": "{}"}', "E011004"),
+    (b'{"provider": "apple", "stateId": "s", "code": "c", "user": "[]"}', "E011004"),
+    (b'{"provider": "apple", "stateId": "s", "code": "c", "user": "{\\"name\\": []}"}', "E011004"),
+    (b'{"provider": "apple", "stateId": "s", "code": "c", "user": "{\\"name\\": false}"}', "E011004"),
     (
         b'{"provider": "apple", "stateId": "s", "code": "c", "user": "{\\"name\\": {\\"firstName\\": 1}}"}',
         "E011004",

@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
@@ -66,7 +68,7 @@ REFUSALS: Final[list[tuple[str, object, int, str, str]]] = [
     ),
     (
         FINISH,
-        {"provider": "a", "stateId": "s", "code": "c", "user": "{}"},
+        {"provider": "a", "stateId": "s", "code": "c", "user": "[]"},
         400,
         "E011004",
         "user is not the JSON text of a name",
@@ -436,3 +438,38 @@ def test_apple_tells_each_persons_name_once() -> None:
     fake = FakeDescope()
     told = [fake.sign_in("apple", email=f"{who}@b.c", name=f"A {who}").user for who in ("x", "y", "x", "y")]
     assert [text and json.loads(text)["name"]["lastName"] for text in told] == ["x", "y", None, None]
+
+
+KIT: Final = """
+import asyncio, sys
+from descope_native import InMemoryTransport, NativeOAuthFinisher, ResponseError
+from descope_native.testing import FakeDescope, Fault
+
+def loaded():
+    print(*sorted({"aiohttp", "joserfc"} & sys.modules.keys()), sep=",")
+
+async def main():
+    fake = FakeDescope()
+    finisher = NativeOAuthFinisher(fake.project_id, InMemoryTransport(fake))
+    loaded()  # of what is only imported and made
+    for fault in (Fault(status=503), Fault(status=200, body=b"{}", applied=False)):
+        fake.fail_next(fault)
+        try:
+            await finisher.finish(**fake.sign_in("apple").as_arguments())
+        except ResponseError:
+            loaded()  # of an answer without a token
+    await finisher.finish(**fake.sign_in("apple").as_arguments())
+    loaded()  # of a token
+    async with fake.serve():
+        loaded()  # of a socket
+
+asyncio.run(main())
+"""
+
+
+def test_the_kit_loads_what_it_needs_when_it_needs_it() -> None:
+    """In memory there is never a network's library, and what signs comes with the first token."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", KIT], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["", "", "", "joserfc", "aiohttp,joserfc"]

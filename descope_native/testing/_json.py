@@ -72,8 +72,8 @@ def read_object(body: bytes) -> Json:
     return value
 
 
-def optional(body: Json, key: str, kind: type[Any]) -> Any:
-    """The value of a key that may be left out; null is not how."""
+def optional(body: Json, key: str, kind: type[Any] | tuple[type[Any], ...]) -> Any:
+    """The value of a key that may be left out; null is not how, unless the kind says so."""
     value = body.get(key)
     if key in body and not isinstance(value, kind):
         raise RefusedError(400, "E011001", f"{key} has the wrong type")

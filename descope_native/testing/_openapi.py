@@ -66,7 +66,7 @@ _PROOF: Final = _object(
 
 _START_REQUEST: Final = _object({"provider": _NAME, "loginOptions": _ANYTHING, "implicit": _FLAG}, "provider")
 _FINISH_REQUEST: Final = _object(
-    {"provider": _NAME, "stateId": _NAME, "user": _TEXT}, "provider", "stateId"
+    {"provider": _NAME, "stateId": _NAME, "user": _TEXT | {"nullable": True}}, "provider", "stateId"
 ) | {
     "oneOf": [
         _object({"code": _NAME, "idToken": {"type": "string", "maxLength": 0}}, "code"),

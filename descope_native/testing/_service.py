@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import cached_property
+from types import NoneType
 from typing import Any, Final, Literal
 
 import attrs
@@ -41,7 +42,7 @@ from descope_native.testing._users import (
     describe,
     made_user,
     parse_apple_user_json,
-    without_name,
+    with_name,
 )
 from descope_native.transports import HttpRequest, HttpResponse
 
@@ -289,8 +290,7 @@ class FakeDescope:
         body = read_object(request.body)
         provider, state_id = required(body, "provider"), required(body, "stateId")
         code, id_token = optional(body, "code", str), optional(body, "idToken", str)
-        user = optional(body, "user", str)
-        told = {} if user is None else parse_apple_user_json(user)
+        told = parse_apple_user_json(optional(body, "user", (str, NoneType)) or "")
         if bool(code) == bool(id_token):
             raise RefusedError(400, "E011002", "exactly one of code and idToken is needed")
         state = self._states.pop(state_id, None)
@@ -308,7 +308,7 @@ class FakeDescope:
         now = int(self._clock())
         known = self._users.get(state.described["email"])
         user = made_user(
-            {**without_name(state.described), **told} if state.provider == "apple" else state.described,
+            with_name(state.described, told, known) if state.provider == "apple" else state.described,
             known,
             user_id=f"U2{self._secret(25)}",
             provider=state.provider,

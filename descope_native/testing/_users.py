@@ -46,6 +46,7 @@ _BLANK: Final[Json] = {
 _BLANK_TENANT: Final[Json] = {"tenantId": "", "tenantName": "", "roleNames": [], "permissions": []}
 _TEXTS: Final = {"loginIds", "roleNames", "externalIds", "ssoAppIds", "permissions"}
 _APPLE_PARTS: Final = {"firstName": "givenName", "middleName": "middleName", "lastName": "familyName"}
+_NOT_GIVEN: Final = (None, "")  # as some apps spell it
 
 
 def describe(email: str, name: str, user: Mapping[str, Any]) -> Json:
@@ -107,16 +108,26 @@ def without_name(described: Json) -> Json:
     return {key: value for key, value in described.items() if key not in untold}
 
 
-def apple_user_json(described: Json) -> str:
-    """The JSON text that Apple hands to the app."""
+def apple_user_json(described: Json) -> str | None:
+    """The JSON text that Apple hands to the app, if it knows a name."""
     told = {part: described[key] for part, key in _APPLE_PARTS.items() if described.get(key)}
-    return json.dumps({"name": told}, ensure_ascii=False)
+    return json.dumps({"name": told}, ensure_ascii=False) if told else None
 
 
 def parse_apple_user_json(text: str) -> Json:
-    """What the app passed on of it, under the answer's names."""
-    told = as_object((parse_object(text) or {}).get("name"))
-    parts = {key: (told or {}).get(part, "") for part, key in _APPLE_PARTS.items()}
-    if told is None or not _are_texts([*parts.values()]):
+    """The parts of a name that the app passed on, under the answer's names; there may be none."""
+    user = {} if text.strip() in {"", "null"} else parse_object(text)
+    name = None if user is None else as_object({} if user.get("name") in _NOT_GIVEN else user["name"])
+    told = {key: (name or {}).get(part) for part, key in _APPLE_PARTS.items()}
+    given = {key: value for key, value in told.items() if value not in _NOT_GIVEN}
+    if name is None or not _are_texts([*given.values()]):
         raise RefusedError(400, "E011004", "user is not the JSON text of a name")
-    return {"name": " ".join(filter(None, parts.values())), **parts}
+    return given
+
+
+def with_name(described: Json, told: Json, known: Json | None) -> Json:
+    """What the service knows after an app passed this on: a part that is not told again stays."""
+    if not told:
+        return without_name(described)
+    parts = {key: told.get(key) or (known or {}).get(key, "") for key in _APPLE_PARTS.values()}
+    return {**without_name(described), **parts, "name": " ".join(filter(None, parts.values()))}

@@ -16,6 +16,8 @@ from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
 from descope_native.http_status import message_for, status_for
 
+SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
+
 
 @csrf_exempt  # an app has no page to take a CSRF token from, and the proof is a secret of its own
 @require_POST
@@ -47,9 +49,9 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         return
     await receive()
     async with NativeOAuthFinisher.open(
-        os.environ["DESCOPE_PROJECT_ID"],
-        base_url=os.environ.get("DESCOPE_BASE_URI"),
-        timeout=float(os.environ.get("SIGN_IN_TIMEOUT", "15")),
+        SETTINGS["DESCOPE_PROJECT_ID"],
+        base_url=SETTINGS.get("DESCOPE_BASE_URI"),
+        timeout=float(SETTINGS.get("SIGN_IN_TIMEOUT", "15")),
     ) as scope["state"]["finisher"]:
         await send({"type": "lifespan.startup.complete"})
         await receive()

@@ -10,6 +10,7 @@ from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
 from descope_native.http_status import message_for, status_for
 
+SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 app = Sanic("SignIn")
 
 
@@ -18,9 +19,9 @@ async def open_finisher(app: Sanic) -> None:
     app.ctx.opened = AsyncExitStack()
     app.ctx.finisher = await app.ctx.opened.enter_async_context(
         NativeOAuthFinisher.open(
-            os.environ["DESCOPE_PROJECT_ID"],
-            base_url=os.environ.get("DESCOPE_BASE_URI"),
-            timeout=float(os.environ.get("SIGN_IN_TIMEOUT", "15")),
+            SETTINGS["DESCOPE_PROJECT_ID"],
+            base_url=SETTINGS.get("DESCOPE_BASE_URI"),
+            timeout=float(SETTINGS.get("SIGN_IN_TIMEOUT", "15")),
         )
     )
 
