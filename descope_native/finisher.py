@@ -22,6 +22,7 @@ from descope_native.errors import (
 from descope_native.models import AppleUser, FinishRequest, FinishResult, none_if_empty
 from descope_native.retrying import Retry
 from descope_native.transports import HttpRequest, Progress, Transport
+from descope_native.transports._lifecycle import Opening
 
 if TYPE_CHECKING:
     from yarl import URL
@@ -106,7 +107,7 @@ class NativeOAuthFinisher:
         strict: bool = False,
         allow_http: bool = False,
     ) -> AbstractAsyncContextManager[Self]:
-        """An async context manager that opens, owns and closes an `AiohttpTransport`.
+        """An async context manager that opens, owns and closes an `AiohttpTransport`. It is entered once.
 
         Takes what the class takes, and raises what it raises before anything is opened.
         """
@@ -123,7 +124,7 @@ class NativeOAuthFinisher:
             )
         finally:
             del project_id, base_url, auth_management_key
-        return finisher._opened()
+        return Opening(finisher._opened())
 
     @asynccontextmanager
     async def _opened(self) -> AsyncGenerator[Self]:

@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any, Final, TypeVar
 
 import aiohttp
@@ -22,6 +22,7 @@ from descope_native import (
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
+    InvalidRequestError,
     NativeOAuthFinisher,
     Outcome,
     Retry,
@@ -333,6 +334,68 @@ def test_closing_from_another_event_loop_refuses_calls_and_returns() -> None:
             elsewhere.run(elsewhere.finisher.finish(**APPLE))
     finally:
         elsewhere.end()
+
+
+def test_a_borrowed_session_works_on_its_own_event_loop_only() -> None:
+    """Also where the transport was made elsewhere, or outside of any loop, and never used."""
+
+    async def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def call(transport: AiohttpTransport) -> None:
+        await NativeOAuthFinisher(PROJECT, transport).finish(**APPLE)
+
+    elsewhere = Elsewhere()
+    try:
+        borrowed = elsewhere.run(session())
+        for transport in (AiohttpTransport(borrowed), asyncio.run(made(borrowed))):
+            with pytest.raises(TransportClosed, match="another event loop; open one per loop") as caught:
+                asyncio.run(call(transport))
+            assert caught.value.outcome is Outcome.NOT_SENT
+        elsewhere.run(borrowed.close())
+    finally:
+        elsewhere.end()
+
+
+async def made(session: aiohttp.ClientSession) -> AiohttpTransport:
+    return AiohttpTransport(session)
+
+
+OPENINGS: Final[list[Callable[[], AbstractAsyncContextManager[object]]]] = [
+    AiohttpTransport.open,
+    lambda: NativeOAuthFinisher.open(PROJECT),
+]
+
+
+@pytest.mark.parametrize("make", OPENINGS)
+async def test_what_open_returns_is_entered_once(
+    make: Callable[[], AbstractAsyncContextManager[object]],
+) -> None:
+    """Not within itself, which harms nobody, and not once more."""
+    opening = make()
+    async with opening as first:
+        with pytest.raises(InvalidRequestError, match=r"entered once; call open\(\) again"):
+            await opening.__aenter__()
+    with pytest.raises(InvalidRequestError, match=r"entered once; call open\(\) again"):
+        await opening.__aenter__()
+    async with make() as second:
+        assert second is not first
+
+
+@pytest.mark.parametrize("make", OPENINGS)
+def test_what_open_returns_is_entered_on_an_event_loop(
+    make: Callable[[], AbstractAsyncContextManager[object]],
+) -> None:
+    """Outside of one it says so, and can be entered later."""
+    opening = make()
+    with pytest.raises(InvalidRequestError, match=r"no event loop runs here; .* asyncio\.run\(\)"):
+        opening.__aenter__().send(None)
+
+    async def enter() -> None:
+        async with opening:
+            pass
+
+    asyncio.run(enter())
 
 
 FORKING: Final = """

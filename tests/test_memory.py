@@ -24,6 +24,7 @@ from descope_native import (
     NativeOAuthFinisher,
     Outcome,
     RequestTimeout,
+    Retry,
     TLSError,
     TransportClosed,
     TransportError,
@@ -365,6 +366,7 @@ def test_a_fork_is_refused() -> None:
 
     async def main() -> None:
         transport = InMemoryTransport(answer)
+        await transport.send(request())
         reading, writing = os.pipe()
         child = os.fork()
         if not child:
@@ -410,10 +412,78 @@ def test_closing_in_a_fork_ends_nobodys_calls() -> None:
 async def test_a_fork_is_known_by_a_note_that_the_child_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same within this process, for whoever counts covered lines."""
     transport = InMemoryTransport(answer)
+    assert await transport.send(request()) is OK
     with monkeypatch.context() as patch:
         patch.setattr(_lifecycle, "_forks", [None])
         with pytest.raises(TransportClosed, match="fork"):
             await transport.send(request())
+    assert await transport.send(request()) is OK
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("within_a_loop", [False, True])
+def test_what_was_never_used_belongs_to_the_process_that_uses_it_first(*, within_a_loop: bool) -> None:
+    """A server that forks its workers makes it once, on an event loop or not; each copy works."""
+
+    async def made() -> InMemoryTransport:
+        return InMemoryTransport(answer)
+
+    transport = asyncio.run(made()) if within_a_loop else InMemoryTransport(answer)
+    child = os.fork()
+    if not child:
+        try:
+            os._exit(0 if asyncio.run(transport.send(request())) == OK else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0) == (child, 0)
+
+
+async def test_a_fork_before_the_first_use_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same within this process; from its first use on it belongs there and nowhere else."""
+    transport = InMemoryTransport(answer)
+    with monkeypatch.context() as patch:
+        patch.setattr(_lifecycle, "_forks", [None])
+        assert await transport.send(request()) is OK
+        assert await transport.send(request()) is OK
+    with pytest.raises(TransportClosed, match="fork"):
+        await transport.send(request())
+
+
+@pytest.mark.parametrize("retry", [None, Retry()])
+def test_a_call_without_an_event_loop_says_so(retry: Retry | None) -> None:
+    """As every call that was not sent: with an error of ours. Closing there only refuses what comes."""
+    transport = InMemoryTransport(answer)
+    finisher = NativeOAuthFinisher(PROJECT, transport, retry=retry)
+    with pytest.raises(TransportError) as caught:
+        finisher.finish(**GOOGLE).send(None)
+    assert type(caught.value) is TransportError
+    assert caught.value.args == ("pool", "no event loop runs here; run the call with asyncio.run()")
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert transport.requests == []
+    with pytest.raises(StopIteration):
+        transport.close().send(None)
+    with pytest.raises(TransportClosed):
+        asyncio.run(transport.send(request()))
+
+
+@pytest.mark.parametrize("retry", [None, Retry()])
+async def test_a_call_outside_a_task_says_so(retry: Retry | None) -> None:
+    """Driven from a callback there is no task, which a deadline needs. The transport is not harmed."""
+    transport = InMemoryTransport(answer)
+    finisher = NativeOAuthFinisher(PROJECT, transport, retry=retry)
+    ended: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+
+    def drive() -> None:
+        with pytest.raises(TransportError) as caught:
+            finisher.finish(**GOOGLE).send(None)
+        ended.set_result(caught.value)
+
+    asyncio.get_running_loop().call_soon(drive)
+    error = await ended
+    assert type(error) is TransportError
+    assert error.args == ("pool", "no task runs here; wrap the call in asyncio.create_task()")
+    assert error.outcome is Outcome.NOT_SENT
+    assert transport.requests == []
     assert await transport.send(request()) is OK
 
 

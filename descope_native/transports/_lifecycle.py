@@ -3,9 +3,10 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
-from typing import Final
+from types import TracebackType
+from typing import Final, TypeVar
 
 from descope_native._numbers import is_count
 from descope_native.errors import (
@@ -41,21 +42,46 @@ def too_large(status: int, max_body: int) -> UnexpectedResponse:
 
 
 Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Opening(AbstractAsyncContextManager[T_co]):
+    """What `open` returns: entered once, and where an event loop runs."""
+
+    def __init__(self, opened: AbstractAsyncContextManager[T_co]) -> None:
+        self._opened = opened
+        self._was_entered = False
+
+    async def __aenter__(self) -> T_co:
+        if self._was_entered:
+            raise InvalidRequestError("what open() returns is entered once; call open() again")
+        if _running_loop() is None:
+            raise InvalidRequestError("no event loop runs here; enter open() in asyncio.run()")
+        self._was_entered = True
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        return await self._opened.__aexit__(kind, error, traceback)
 
 
 class Lifecycle:
     """Runs calls under their deadline, on one event loop and in one process, until closed.
 
-    The loop is the one that runs when it is made or, where none does, the first that makes a call.
+    The loop is the one given, else the one that runs when it is made or, where none does, the first that
+    makes a call. What has no ``loop`` given and was never used may be carried over a fork.
 
     Closing interrupts the calls in flight through the very clock that enforces their deadline, so
     there is one way out of a call that has to end early, whatever it is waiting for.
     """
 
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        with suppress(RuntimeError):
-            self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._is_bound = loop is not None
+        self._loop = loop or _running_loop()
         self._forks = len(_forks)
         self._in_flight: set[asyncio.Timeout] = set()
         self._drained = asyncio.Event()
@@ -94,8 +120,9 @@ class Lifecycle:
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""
         self.closed = True
-        # The calls of another process or loop are not ours to end; and after a fork no loop runs.
-        if self._forks != len(_forks) or self._loop is not (running := asyncio.get_running_loop()):
+        running = _running_loop()
+        # The calls of another process or loop are not ours to end.
+        if running is None or self._loop is not running or self._forks != len(_forks):
             return
         for clock in self._in_flight:
             if not clock.expired():
@@ -106,11 +133,26 @@ class Lifecycle:
         if self.closed:
             raise _closed_in("pool")
         if self._forks != len(_forks):
-            raise TransportClosed("pool", "the transport was opened before a fork; open one per process")
-        running = asyncio.get_running_loop()
-        self._loop = self._loop or running
-        if self._loop is not running:
+            if self._is_bound:
+                problem = "the transport was opened before a fork; open one per process"
+                raise TransportClosed("pool", problem)
+            self._loop, self._forks = None, len(_forks)
+        running = _running_loop()
+        if running is None:
+            raise TransportError("pool", "no event loop runs here; run the call with asyncio.run()")
+        if self._loop not in {None, running}:
             raise TransportClosed("pool", "the transport was opened on another event loop; open one per loop")
+        if asyncio.current_task() is None:  # a deadline needs one
+            raise TransportError("pool", "no task runs here; wrap the call in asyncio.create_task()")
+        self._loop, self._is_bound = running, True
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop of this thread. There is none in the child of a fork, even within a coroutine."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _closed_in(phase: Phase) -> TransportClosed:

@@ -50,7 +50,7 @@ from descope_native.errors import (
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
 from descope_native.transports._aiohttp_outgoing import Head, Outgoing, run_without_waiting
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, check_max_body, too_large
+from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, Opening, check_max_body, too_large
 
 __all__ = ["AiohttpTransport"]
 
@@ -112,7 +112,8 @@ class AiohttpTransport:
         if connector is None or connector.closed:
             raise InvalidRequestError("session must be open")
         _check_limits(connect_timeout, max_body)
-        self._lifecycle = Lifecycle()
+        loop = connector._loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- its sockets belong to it
+        self._lifecycle = Lifecycle(loop)
         self._session = session
         self._connector = connector
         self._proxy = checked_proxy
@@ -136,7 +137,7 @@ class AiohttpTransport:
         reuse_connections: bool = True,
         max_body: int = MAX_BODY,
     ) -> AbstractAsyncContextManager[Self]:
-        """An async context manager with a session of its own, closed at the end.
+        """An async context manager with a session of its own, closed at the end. It is entered once.
 
         Args:
             ssl: True checks certificates against the system's; an ``SSLContext`` (client
@@ -184,7 +185,7 @@ class AiohttpTransport:
                 finally:
                     await transport.close()
 
-        return opened()
+        return Opening(opened())
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """See `descope_native.Transport`."""

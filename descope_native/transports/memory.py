@@ -39,7 +39,8 @@ class InMemoryTransport:
 
     A 204 or 304 has no body, and one that is too large counts as over a network, too.
 
-    It belongs to the event loop it is made in or, made outside of any, to the first that uses it.
+    It belongs to the event loop it is made in or, made outside of any, to the first that uses it; and to
+    the process that uses it first.
 
     Args:
         handler: what answers.
