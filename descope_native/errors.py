@@ -51,8 +51,8 @@ ConnectReason = Literal["dns", "refused", "unreachable", "reset", "proxy", "tls"
 """Why nobody was reached."""
 
 
-class Outcome(enum.Enum):
-    """What happened to the one-time code."""
+class Outcome(enum.StrEnum):
+    """What happened to the one-time code. Each is the string of its value, in a log or JSON too."""
 
     NOT_SENT = "not_sent"
     """No byte of the request left this process, now or later. The code is still good."""
@@ -114,7 +114,7 @@ class TransportError(DescopeNativeError):
         return outcome_in(self.phase)
 
     def __str__(self) -> str:
-        return f"{self.problem} [phase {self.phase}, outcome {self.outcome.value}]"
+        return f"{self.problem} [phase {self.phase}, outcome {self.outcome}]"
 
 
 class ConnectError(TransportError):
@@ -212,7 +212,7 @@ class ResponseError(DescopeNativeError):
         said = "; ".join(filter(None, (self.code, self.description, self.message)))
         if said:
             text += f": {said}"
-        facts = [f"outcome {self.outcome.value}"]
+        facts = [f"outcome {self.outcome}"]
         if self.trace_id:
             facts.append(f"cf-ray {self.trace_id}")
         return f"{text} [{', '.join(facts)}]"
@@ -278,7 +278,7 @@ class UnexpectedResponse(ResponseError):
         self.problem = problem
 
     def __str__(self) -> str:
-        facts = [f"status {self.status}", f"outcome {self.outcome.value}"]
+        facts = [f"status {self.status}", f"outcome {self.outcome}"]
         if self.trace_id:
             facts.append(f"cf-ray {self.trace_id}")
         return f"{self.problem} [{', '.join(facts)}]"

@@ -1,9 +1,9 @@
 """What goes in and what comes out, as frozen attrs classes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self, TypeVar, cast
 
 import attrs
 
@@ -24,34 +24,50 @@ __all__ = [
     "UserTenant",
 ]
 
-V_co = TypeVar("V_co", covariant=True)
+V = TypeVar("V")
+
+_fill: Final[Callable[..., None]] = cast("Any", dict).update
 
 
-class FrozenDict(Mapping[str, V_co]):
-    """A read-only JSON object: hashable, picklable, and equal to any mapping of the same items."""
+class FrozenDict(dict[str, V]):
+    """A `dict` that refuses every change: hashable, picklable, and JSON to whatever takes a `dict`.
 
-    __slots__ = ("_items",)
+    ``dict(frozen)`` gives a copy that can be changed, and ``frozen | {…}`` a new `FrozenDict`.
+    """
 
-    def __init__(self, items: Mapping[str, V_co] = {}) -> None:
-        self._items: Final = dict(items)
+    __slots__ = ()
 
-    def __getitem__(self, key: str) -> V_co:
-        return self._items[key]
+    def __new__(cls, items: Mapping[str, V] | Iterable[tuple[str, V]] = (), /) -> Self:
+        self = super().__new__(cls)
+        _fill(self, items)
+        return self
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
+    if not TYPE_CHECKING:
+        __init__ = object.__init__  # which does nothing; dict's would add to it when called again
 
-    def __len__(self) -> int:
-        return len(self._items)
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        """Refused, with a `TypeError`."""
+        raise TypeError("a FrozenDict cannot be changed; dict() of it makes a copy that can")
 
-    def __hash__(self) -> int:
-        return hash(frozenset(self._items.items()))
+    __setitem__ = __delitem__ = __ior__ = cast("Any", _refuse)
+    clear = pop = popitem = setdefault = update = cast("Any", _refuse)
+
+    def copy(self) -> Self:
+        """Itself, as the copy of a ``frozenset`` is."""
+        return self
+
+    def __or__(self, other: Any, /) -> Any:
+        merged = super().__or__(other)
+        return merged if merged is NotImplemented else FrozenDict(merged)
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:
-        return f"FrozenDict({self._items!r})"
+        return f"FrozenDict({super().__repr__()})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (FrozenDict, (self._items,))
+        return (FrozenDict, (dict(self),))
 
 
 if TYPE_CHECKING:

@@ -434,3 +434,10 @@ async def test_no_phone_can_hold_up_the_loop(
 
 
 TEXTS = ("errorDescription", "errorMessage")
+
+
+def test_an_outcome_is_the_string_of_its_value() -> None:
+    """A log, JSON and a comparison take it as it is."""
+    assert [str(outcome) for outcome in Outcome] == ["not_sent", "rejected", "unknown"]
+    assert json.dumps({"outcome": Outcome.NOT_SENT}) == '{"outcome": "not_sent"}'
+    assert Outcome("rejected") is Outcome.REJECTED

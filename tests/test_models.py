@@ -5,9 +5,12 @@ import json
 import pickle
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import attrs
+import orjson
+import pydantic
 import pytest
 from contract_tables import FIELDS, ORDINARY, TABLES, answer_with, at
 
@@ -19,6 +22,7 @@ from descope_native import (
     FrozenDict,
     IdpResponse,
     InvalidRequestError,
+    Outcome,
     User,
     UserTenant,
 )
@@ -278,9 +282,9 @@ def test_a_frozen_dict_is_a_read_only_mapping() -> None:
     with pytest.raises(KeyError):
         frozen["c"]
     with pytest.raises(TypeError):
-        frozen["a"] = 2  # type: ignore[index]
+        frozen["a"] = 2
     with pytest.raises(TypeError):
-        del frozen["a"]  # type: ignore[attr-defined]
+        del frozen["a"]
     with pytest.raises(AttributeError):
         frozen.anything = 1  # type: ignore[attr-defined]
     assert repr(frozen) == "FrozenDict({'a': 1, 'b': 2})"
@@ -299,12 +303,92 @@ def test_a_frozen_dict_is_equal_to_any_mapping_of_the_same_items() -> None:
 
 
 def test_a_frozen_dict_pickles_and_dumps() -> None:
-    """As itself to pickle, and as an object to json by way of dict()."""
+    """As itself to pickle, and as an object to json."""
     frozen = FrozenDict({"a": FrozenDict({"b": 1})})
     twin = pickle.loads(pickle.dumps(frozen))
     assert twin == frozen
     assert type(twin["a"]) is FrozenDict
-    assert json.dumps(dict(FrozenDict({"a": 1}))) == '{"a": 1}'
+    assert json.dumps(frozen) == '{"a": {"b": 1}}'
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frozen: frozen.__setitem__("b", 2),
+        lambda frozen: frozen.__delitem__("a"),
+        lambda frozen: frozen.__ior__({"b": 2}),
+        lambda frozen: frozen.clear(),
+        lambda frozen: frozen.pop("a"),
+        lambda frozen: frozen.pop("b", None),
+        lambda frozen: frozen.popitem(),
+        lambda frozen: frozen.setdefault("a", 2),
+        lambda frozen: frozen.setdefault("b"),
+        lambda frozen: frozen.update({"b": 2}),
+        lambda frozen: frozen.update(b=2),
+        lambda frozen: frozen.update(),
+    ],
+)
+@pytest.mark.parametrize("items", [{"a": 1}, {}], ids=str)
+def test_a_frozen_dict_refuses_every_change(items: dict[str, int], change: Any) -> None:
+    """Every method of dict that would change one, be it by nothing, and also an empty one."""
+    frozen = FrozenDict(items)
+    with pytest.raises(TypeError, match="cannot be changed"):
+        change(frozen)
+    assert frozen == items
+
+
+def test_a_frozen_dict_overrides_whatever_a_mutable_mapping_has() -> None:
+    """No release of Python can add a method of dict that changes one unnoticed."""
+    changing = {name for name in dir(dict) if name not in dir(MappingProxyType)} - {"fromkeys"}
+    assert changing - {"__delattr__", "__getstate__"} <= vars(FrozenDict).keys()
+    with pytest.raises(TypeError, match="cannot be changed"):
+        FrozenDict.fromkeys(["a"])
+
+
+@pytest.mark.parametrize("items", [{"a": 1}, {}], ids=str)
+def test_a_frozen_dict_is_filled_once(items: dict[str, int]) -> None:
+    """Its `__init__` called again adds nothing, to the one that is everybody's default neither."""
+    frozen = FrozenDict(items)
+    frozen.__init__({"b": 2})  # type: ignore[misc]
+    assert frozen == items
+    whole = FinishResult(session_jwt="s")
+    whole.claims.__init__({"b": 2})  # type: ignore[misc]
+    assert FinishResult(session_jwt="s").claims == {}
+
+
+def test_a_frozen_dict_merges_and_copies() -> None:
+    """A merge gives one more of what stands on the left; dict() gives what can be changed."""
+    frozen = FrozenDict([("a", 1)])
+    merged = frozen | {"b": 2}
+    assert (type(merged), merged, frozen) == (FrozenDict, {"a": 1, "b": 2}, {"a": 1})
+    assert type({"b": 2} | frozen) is dict
+    with pytest.raises(TypeError):
+        frozen | [("b", 2)]
+    assert frozen.copy() is frozen
+    changed = dict(frozen)
+    changed["b"] = 2
+    assert frozen == {"a": 1}
+
+
+def test_a_result_goes_where_json_goes() -> None:
+    """Free-form attributes as they are, and a whole result by way of attrs.asdict."""
+    whole = result()
+    assert whole.user is not None
+    assert json.loads(json.dumps(whole.user.custom_attributes)) == DEEP
+    assert orjson.loads(orjson.dumps(whole.claims)) == DEEP
+    plain = attrs.asdict(whole)
+    assert {type(plain[name]) for name in ("claims", "extra", "user")} == {dict}
+    assert json.loads(json.dumps(plain))["user"]["custom_attributes"] == DEEP
+    assert orjson.loads(orjson.dumps(plain))["user"]["user_tenants"][0]["extra"] == {"unknown": DEEP}
+
+    class Stored(pydantic.BaseModel):
+        claims: dict[str, Any]
+        oauth: dict[str, bool]
+        outcome: Outcome
+
+    given: Any = {"claims": whole.claims, "oauth": whole.user.oauth, "outcome": Outcome.REJECTED}
+    stored = json.loads(Stored(**given).model_dump_json())
+    assert stored == {"claims": DEEP, "oauth": whole.user.oauth, "outcome": "rejected"}
 
 
 # --- requests: what FinishRequest refuses is in the contract suite, over both transports
