@@ -72,21 +72,16 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: Retry(attempts=0), "attempts must be a whole number, 1 at least"),
     (lambda: Retry(initial=0), "initial and maximum must be seconds, 0 < initial <= maximum"),
     (lambda: AppleUser(given_name=1), "given_name must be a string, 4096 characters at most, or None"),  # type: ignore[arg-type]
+    (lambda: request(provider=""), "provider is empty"),
+    (lambda: request(state_id=""), "state_id is empty"),
+    (lambda: finisher(""), "project_id is empty"),
     (
-        lambda: request(provider=""),
-        "provider must be text that is not blank, 65536 characters of UTF-8 at most",
-    ),
-    (
-        lambda: request(state_id=""),
+        lambda: request(state_id=" "),
         "state_id must be text that is not blank, 65536 characters of UTF-8 at most",
     ),
     (
-        lambda: request(code=""),
+        lambda: request(code=" "),
         "code must be text that is not blank, 65536 characters of UTF-8 at most, or None",
-    ),
-    (
-        lambda: request(id_token=""),
-        "id_token must be text that is not blank, 65536 characters of UTF-8 at most, or None",
     ),
     (lambda: request(id_token="t"), ONE_PROOF),
     (lambda: request(code=None), ONE_PROOF),
