@@ -60,7 +60,7 @@ class FrozenDict(dict[str, V]):
         merged = super().__or__(other)
         return merged if merged is NotImplemented else FrozenDict(merged)
 
-    def __hash__(self) -> int:  # type: ignore[override] -- a dict has none
+    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none
         return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:

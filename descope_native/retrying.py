@@ -1,7 +1,6 @@
 """When the same code may go out again, and how long to wait before it does."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
@@ -24,14 +23,21 @@ __all__ = ["Retry"]
 T = TypeVar("T")
 
 
+def _loop_time() -> float:
+    """The clock of the running loop, looked up late: libraries that freeze time replace it."""
+    return asyncio.get_running_loop().time()
+
+
 @attrs.frozen(kw_only=True)
 class Retry:
     """Send the same code again where that is proved safe, and nowhere else.
 
-    It looks at ``safe_to_retry`` and stays inside the call's deadline: where the next wait would not
-    fit, the error is raised at once. Waits are exponential with full jitter; a rate limit's
-    ``retry_after`` is waited for in full. 421 and 425 are tried again once. Where the service refused
-    the code at first, and then could not be reached, that refusal is raised.
+    It looks at ``safe_to_retry`` and stays inside the call's deadline. A code that is sent too late
+    for its answer is lost, so the error is raised at once where the next wait would leave less time
+    than the last attempt took, or less than a tenth of the deadline. Waits are exponential with full
+    jitter; a rate limit's ``retry_after`` is waited for in full, and a rate limit without one is not
+    tried again. 421 and 425 are tried again once. Where the service refused the code at first, and
+    then could not be reached, that refusal is raised.
 
     Needs tenacity: ``pip install 'descope_native[retry]'``.
 
@@ -40,7 +46,8 @@ class Retry:
         initial: the longest first wait, in seconds; it doubles from wait to wait.
         maximum: the longest wait, in seconds.
         sleep: awaited for each wait; tests pass their own.
-        clock: seconds that never go back; it must be the clock that ``sleep`` moves.
+        clock: seconds that never go back, the event loop's unless given; it must be the clock that
+            ``sleep`` moves.
 
     Raises `InvalidRequestError` for numbers that cannot be right, ``ModuleNotFoundError`` without
     tenacity.
@@ -50,7 +57,7 @@ class Retry:
     initial: float = 0.2
     maximum: float = 5.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = _loop_time
 
     def __attrs_post_init__(self) -> None:
         if not is_count(self.attempts, 1):
@@ -69,29 +76,32 @@ class Retry:
         """Await ``attempt`` until it ends well, may not be repeated, or ``timeout`` seconds leave no room."""
         import tenacity  # noqa: PLC0415 -- an extra
 
-        deadline = self.clock() + timeout
+        began = self.clock()
+        deadline = began + timeout
+        needed = timeout / 10  # for the next attempt
+        failed: DescopeNativeError | None = None
         jitter = tenacity.wait_random_exponential(multiplier=self.initial, max=self.maximum)
         refusals = 0
 
         def may_repeat(state: "RetryCallState") -> bool:
-            nonlocal refusals
-            error = _error_of(state)
-            if error is None:
-                return False
-            if isinstance(error, RejectedError) and not isinstance(error, RateLimitedError):
-                refusals += 1
-            return error.safe_to_retry and refusals <= 1
+            nonlocal failed, needed, refusals
+            failed = _error_of(state)
+            needed = max(self.clock() - began, timeout / 10)
+            refusals += isinstance(failed, RejectedError) and not isinstance(failed, RateLimitedError)
+            return failed is not None and _may_be_repeated(failed) and refusals <= 1
 
         def wait(state: "RetryCallState") -> float:
-            error = _error_of(state)
             pause: float = jitter(state)
-            if isinstance(error, RateLimitedError) and error.retry_after is not None:
-                slack = max(deadline - self.clock() - error.retry_after, 0.0)
-                return error.retry_after + min(pause, slack / 2)
+            if isinstance(failed, RateLimitedError) and failed.retry_after is not None:
+                slack = max(deadline - needed - self.clock() - failed.retry_after, 0.0)
+                return failed.retry_after + min(pause, slack / 2)
             return pause
 
+        def is_too_late(pause: float = 0.0) -> bool:
+            return self.clock() + pause + needed > deadline
+
         def is_over(state: "RetryCallState") -> bool:
-            return state.attempt_number >= self.attempts or self.clock() + state.upcoming_sleep >= deadline
+            return state.attempt_number >= self.attempts or is_too_late(state.upcoming_sleep)
 
         async for each in tenacity.AsyncRetrying(
             retry=may_repeat,
@@ -100,6 +110,9 @@ class Retry:
             sleep=self.sleep,
             reraise=True,
         ):
+            if failed is not None and is_too_late():  # the wait took longer than it was meant to
+                raise failed
+            began = self.clock()
             with each:
                 return await attempt()
         raise AssertionError  # pragma: no cover -- tenacity ends with a result or the last error
@@ -108,3 +121,8 @@ class Retry:
 def _error_of(state: "RetryCallState") -> DescopeNativeError | None:
     error = state.outcome and state.outcome.exception()
     return error if isinstance(error, DescopeNativeError) else None
+
+
+def _may_be_repeated(error: DescopeNativeError) -> bool:
+    wait_is_unknown = isinstance(error, RateLimitedError) and error.retry_after is None
+    return error.safe_to_retry and not wait_is_unknown

@@ -178,14 +178,16 @@ async def test_the_wait_that_a_rate_limit_asks_for_is_waited_in_full() -> None:
     assert codes_at(server) == {"code-1-end": 2}
 
 
-async def test_a_rate_limit_without_a_time_is_waited_for_as_any_other_failure() -> None:
-    """Exponentially, with full jitter, from the configured start."""
+@pytest.mark.parametrize("header", [(), ("Retry-After: soon",)], ids=["none", "unreadable"])
+async def test_a_rate_limit_whose_wait_is_not_known_is_not_tried_again(header: tuple[str, ...]) -> None:
+    """Whoever asks for a wait does not want the next request at once."""
     clock = Clock()
-    async with finishing(answer(429, b""), answer(429, b""), answer(), clock=clock) as (finish, _):
-        assert (await finish()).session_jwt == TOKEN
-    assert len(clock.slept) == 2
-    assert clock.slept[0] <= 0.2
-    assert clock.slept[1] <= 0.4
+    async with finishing(answer(429, b"", *header), answer(), clock=clock) as (finish, server):
+        with pytest.raises(RateLimitedError) as caught:
+            await finish()
+    assert caught.value.retry_after is None
+    assert clock.slept == []
+    assert codes_at(server) == {"code-1-end": 1}
 
 
 async def test_a_wait_that_does_not_fit_is_not_begun() -> None:
@@ -202,10 +204,8 @@ async def test_a_wait_that_does_not_fit_is_not_begun() -> None:
 async def test_a_rate_limit_that_does_not_end_is_raised_after_the_last_try() -> None:
     """With the last answer, not the first."""
     clock = Clock()
-    async with finishing(LIMITED, LIMITED, answer(429, b"", "Retry-After: 9"), clock=clock) as (
-        finish,
-        server,
-    ):
+    last = answer(429, b"", "Retry-After: 9")
+    async with finishing(LIMITED, LIMITED, last, clock=clock, timeout=20) as (finish, server):
         with pytest.raises(RateLimitedError) as caught:
             await finish()
     assert caught.value.retry_after == 9
@@ -279,7 +279,7 @@ async def hang(peer: Peer) -> None:
             id="rejected",
         ),
         pytest.param(
-            answering(answer(429, b"")),
+            answering(answer(429, b"", "Retry-After: 1")),
             logging.WARNING,
             r"finish outcome=rejected error=RateLimitedError status=429 phase=read elapsed=[\d.]+ attempts=3",
             id="limited",

@@ -1,13 +1,16 @@
 """Retry: only what is proved safe goes out again, in time, and never more often than it was told."""
 
 import asyncio
+import contextlib
 import logging
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import attrs
+import freezegun
 import pytest
+import time_machine
 from support import GOOGLE, PROJECT, Answer, Answering, session
 from test_errors import NAMES_OF_PROOFS, PROOFS
 
@@ -66,11 +69,12 @@ REFUSED = ConnectError("refused", "nobody there")
 
 @pytest.mark.parametrize("make", [make for make, *_ in PROOFS], ids=NAMES_OF_PROOFS)
 async def test_only_what_is_safe_goes_out_again(make: Callable[[], DescopeNativeError]) -> None:
-    """Every kind of error there is: `safe_to_retry` alone decides."""
+    """Every kind of error there is: `safe_to_retry` decides, but for a rate limit whose wait is unknown."""
     error = make()
+    wait_is_unknown = isinstance(error, RateLimitedError) and error.retry_after is None
     attempts = Attempts(error)
     running = retry(Time()).run(attempts, 60)
-    if error.safe_to_retry:
+    if error.safe_to_retry and not wait_is_unknown:
         assert await running == "done"
         assert attempts.count == 2
     else:
@@ -128,7 +132,7 @@ async def test_waits_are_exponential_with_full_jitter() -> None:
         assert 0.9 * bound < max(all_of_them) <= bound
 
 
-@pytest.mark.parametrize("retry_after", [0.0, 1.0, 10.0, 59.0])
+@pytest.mark.parametrize("retry_after", [0.0, 1.0, 10.0, 54.0])
 async def test_a_rate_limit_is_waited_for_in_full(retry_after: float) -> None:
     """And a little longer, so that a whole backend does not come back at the same moment."""
     time = Time()
@@ -138,7 +142,7 @@ async def test_a_rate_limit_is_waited_for_in_full(retry_after: float) -> None:
     assert attempts.count == 2
 
 
-@pytest.mark.parametrize("retry_after", [60.0, 61.0, 3600.0])
+@pytest.mark.parametrize("retry_after", [54.1, 60.0, 61.0, 3600.0])
 async def test_a_wait_that_does_not_fit_the_deadline_is_not_begun(retry_after: float) -> None:
     """The error is raised at once, and its `retry_after` tells the caller how long it would have been."""
     time = Time()
@@ -164,11 +168,84 @@ async def test_attempts_and_waits_share_one_deadline() -> None:
     assert time.now < 1000 + 25 + 11 + 25 + 1
 
 
-async def test_a_rate_limit_without_a_time_waits_as_any_error() -> None:
-    """Within the jitter's bounds."""
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_rate_limit_without_a_time_is_not_tried_again(before: int) -> None:
+    """Somebody asked for a wait, and nobody knows which: none is too short."""
     time = Time()
-    assert await retry(time, initial=0.2).run(Attempts(RateLimitedError(429)), 60) == "done"
-    assert time.slept[0] <= 0.2
+    limited = RateLimitedError(429)
+    attempts = Attempts(*[REFUSED] * before, limited)
+    with pytest.raises(RateLimitedError) as caught:
+        await retry(time).run(attempts, 60)
+    assert caught.value is limited
+    assert attempts.count == before + 1
+    assert len(time.slept) == before
+
+
+@pytest.mark.parametrize(
+    ("took", "timeout", "again"),
+    [
+        (0.0, 3.4, True),
+        (0.0, 3.3, False),
+        (1.0, 5.01, True),
+        (1.0, 4.9, False),
+        (4.0, 11.01, True),
+        (4.0, 10.9, False),
+    ],
+)
+async def test_a_good_code_is_not_sent_where_no_time_is_left_for_its_answer(
+    took: float, timeout: float, again: bool
+) -> None:
+    """What the last attempt took is needed once more behind a wait of 3 s, or a tenth of the deadline."""
+    time = Time()
+    limited = RateLimitedError(429, retry_after=3.0)
+    count = 0
+
+    async def attempt() -> str:
+        nonlocal count
+        count += 1
+        time.now += took
+        if count == 1:
+            raise limited
+        return "done"
+
+    running = retry(time).run(attempt, timeout)
+    if again:
+        assert await running == "done"
+        assert time.now <= 1000 + timeout
+    else:
+        with pytest.raises(RateLimitedError) as caught:
+            await running
+        assert caught.value is limited
+        assert time.slept == []
+
+
+async def test_it_is_the_last_attempt_that_tells_how_long_one_takes() -> None:
+    """Not the longest: the first of a connection takes longer than the others."""
+    time = Time()
+    takes = [8.0, 0.5, 0.5]
+
+    async def attempt() -> str:
+        time.now += takes.pop(0)
+        if takes:
+            raise RateLimitedError(429, retry_after=0.0)
+        return "done"
+
+    assert await retry(time, initial=0.001, maximum=0.001).run(attempt, 17) == "done"
+
+
+async def test_a_wait_that_took_too_long_is_the_end() -> None:
+    """Whoever held the loop meanwhile has used up the time for an answer."""
+    time = Time()
+
+    async def oversleep(seconds: float) -> None:
+        await time.sleep(seconds + 50)
+
+    attempts = Attempts(REFUSED)
+    with pytest.raises(ConnectError) as caught:
+        await Retry(sleep=oversleep, clock=time.clock, initial=5.0).run(attempts, 55)
+    assert caught.value is REFUSED
+    assert attempts.count == 1
+    assert caught.value.__context__ is None
 
 
 @pytest.mark.parametrize("status", [421, 425])
@@ -183,7 +260,7 @@ async def test_421_and_425_are_tried_again_once(status: int) -> None:
 
 async def test_an_unread_request_and_a_refused_connection_are_counted_apart() -> None:
     """Once 421, and connections as often as it was told."""
-    attempts = Attempts(RejectedError(421), REFUSED, RateLimitedError(429), REFUSED)
+    attempts = Attempts(RejectedError(421), REFUSED, RateLimitedError(429, retry_after=0.0), REFUSED)
     assert await retry(Time(), attempts=5).run(attempts, 60) == "done"
     attempts = Attempts(RejectedError(421), REFUSED, RejectedError(425), REFUSED)
     with pytest.raises(RejectedError) as caught:
@@ -319,7 +396,7 @@ async def test_time_that_ran_out_while_waiting_sends_nothing() -> None:
 
     def limit(request: HttpRequest) -> HttpResponse:
         sent.append(request)
-        return HttpResponse(429)
+        return HttpResponse(429, [("Retry-After", "0")])
 
     async def oversleep(_: float) -> None:
         await asyncio.sleep(0.06)
@@ -346,7 +423,7 @@ async def test_a_refused_code_has_been_sent_also_where_nobody_is_reached_afterwa
         if sent:
             raise ConnectionRefusedError
         sent.append(request)
-        return HttpResponse(status)
+        return HttpResponse(status, [("Retry-After", "0")])
 
     finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(refuse_and_go), retry=retry(Time()))
     with pytest.raises(RejectedError) as caught:
@@ -361,7 +438,7 @@ async def test_a_call_cancelled_on_its_way_back_to_who_refused_it_is_no_unsent_o
 ) -> None:
     """The first attempt was answered; the second is cancelled before anything of it left."""
     caplog.set_level(logging.INFO, "descope_native")
-    transport = InMemoryTransport(lambda _: HttpResponse(429))
+    transport = InMemoryTransport(lambda _: HttpResponse(429, [("Retry-After", "0")]))
 
     class Stuck:
         async def send(self, request: HttpRequest, /) -> HttpResponse:
@@ -381,18 +458,38 @@ async def test_a_call_cancelled_on_its_way_back_to_who_refused_it_is_no_unsent_o
     assert "outcome=rejected error=CancelledError phase=pool" in caplog.text
 
 
-@pytest.mark.parametrize("left", [0.1, 0.3, 1.0])
-async def test_a_rate_limit_that_fits_is_waited_for_however_little_is_left_afterwards(left: float) -> None:
-    """The jitter behind it takes half of what is left at most."""
+@pytest.mark.parametrize("spare", [0.01, 0.3, 1.0])
+async def test_a_rate_limit_that_fits_is_waited_for_however_little_time_is_to_spare(spare: float) -> None:
+    """The jitter behind it takes half of it at most; what an answer needs is not to spare."""
+    timeout = (4.0 + spare) / 0.9  # a tenth is kept for the answer
     for _ in range(50):
         time = Time()
         attempts = Attempts(RateLimitedError(429, retry_after=4.0))
-        assert await retry(time, initial=1.0).run(attempts, 4.0 + left) == "done"
-        assert 4.0 <= time.slept[0] <= 4.0 + left / 2 + 1e-9
+        assert await retry(time, initial=1.0).run(attempts, timeout) == "done"
+        assert 4.0 <= time.slept[0] <= 4.0 + spare / 2 + 1e-9
     time = Time()  # a jitter that is longer than that, as good as surely
     attempts = Attempts(RateLimitedError(429, retry_after=4.0))
-    assert await retry(time, initial=1e9, maximum=1e9).run(attempts, 4.0 + left) == "done"
-    assert time.slept[0] == pytest.approx(4.0 + left / 2)
+    assert await retry(time, initial=1e9, maximum=1e9).run(attempts, timeout) == "done"
+    assert time.slept[0] == pytest.approx(4.0 + spare / 2)
+
+
+@pytest.mark.parametrize("moment", ["2001-09-09", "2040-02-29"])
+@pytest.mark.parametrize("freeze", ["plain", "tick", "real_asyncio", "time-machine"])
+def test_a_frozen_clock_is_the_loops_business(freeze: str, moment: str) -> None:
+    """Libraries that freeze time move the loop's clock or leave it alone; there is no other one."""
+    frozen: contextlib.AbstractContextManager[object]
+    if freeze == "time-machine":
+        frozen = time_machine.travel(moment, tick=False)
+    else:
+        frozen = freezegun.freeze_time(moment, tick=freeze == "tick", real_asyncio=freeze == "real_asyncio")
+    patient = Retry(initial=0.001, maximum=0.001)
+    if freeze == "plain":  # nothing sleeps where the loop's own clock stands still
+        patient = attrs.evolve(patient, sleep=Time().sleep)
+    with frozen:
+        limited = RateLimitedError(429, retry_after=0.01)
+        assert asyncio.run(patient.run(Attempts(REFUSED, limited), 5)) == "done"
+        with pytest.raises(RateLimitedError):
+            asyncio.run(patient.run(Attempts(RateLimitedError(429, retry_after=4.9)), 5))
 
 
 def test_a_retry_says_how_by_name() -> None:

@@ -80,7 +80,9 @@ async def test_a_call_cancelled_while_it_waits_to_retry_tells_what_its_attempt_p
         await asyncio.Event().wait()
 
     with caplog.at_level(logging.INFO, "descope_native"):
-        async with answering_in_memory(Answer(429), retry=Retry(sleep=sleep)) as service:
+        async with answering_in_memory(
+            Answer(429, [("Retry-After", "1")]), retry=Retry(sleep=sleep)
+        ) as service:
             call = asyncio.create_task(service.finish())
             call.add_done_callback(lambda _: waiting.set())
             await waiting.wait()
