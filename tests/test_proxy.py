@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from certs import Authority
 from support import APPLE, CODE, PROJECT
@@ -175,6 +176,138 @@ async def test_a_proxy_that_wants_a_password_gets_it_and_nobody_else_does(guarde
     assert_nothing_but_a_tunnel(proxy.received, origin)
     for secret in (b"Proxy-Authorization", in_base64, PASSWORD.encode(), USER.encode()):
         assert secret not in origin.received
+
+
+def tunnelling(origin: Server, seen: list[bytes]) -> Script:
+    """A proxy that takes whoever comes, and keeps what it was told."""
+
+    async def script(peer: Peer) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", origin.port)
+        seen.append(await peer.request())
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+
+        async def back() -> None:
+            while data := await reader.read(65536):
+                peer.send(data)
+
+        going_back = asyncio.create_task(back())
+        try:
+            while data := await peer.read():
+                writer.write(data)
+        finally:
+            going_back.cancel()
+            writer.close()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("credentials", "told"),
+    [
+        ("us:pa", "us:pa"),
+        ("us", "us:"),
+        (":pa", ":pa"),
+        ("us:p%40%3A%2F", "us:p@:/"),
+        ("us:pä€", "us:pä€"),
+        ("us:", "us:"),
+        ("", None),
+    ],
+)
+async def test_a_password_stands_in_the_header_of_connect(credentials: str, told: str | None) -> None:
+    """Once, in UTF-8 as RFC 7617 would have it, and the tunnel is used again."""
+    seen: list[bytes] = []
+    async with (
+        serve(answering(), GOOD.server_context()) as origin,
+        serve(tunnelling(origin, seen)) as proxy,
+        finisher(origin.url("https"), f"http://{credentials}@localhost:{proxy.port}/path") as finishing,
+    ):
+        for _ in range(3):
+            assert (await finishing.finish(**APPLE)).session_jwt == TOKEN
+    (head,) = seen
+    assert head.count(b"Proxy-Authorization") == (told is not None)
+    if told is not None:
+        assert b"Proxy-Authorization: Basic " + base64.b64encode(told.encode()) + b"\r\n" in head
+    assert b"\r\nAuthorization" not in head
+    assert b"Proxy-Authorization" not in origin.received
+
+
+async def test_two_who_know_one_proxy_do_not_share_a_tunnel() -> None:
+    """Over one borrowed session: a tunnel belongs to those who told its proxy the same."""
+    seen: list[bytes] = []
+    async with (
+        serve(answering(), GOOD.server_context()) as origin,
+        serve(tunnelling(origin, seen)) as proxy,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=AUTHORITY.client_context())) as session,
+    ):
+        for user in ("one", "two", "one", "two"):
+            url = f"http://{user}:{PASSWORD}@localhost:{proxy.port}"
+            finishing = NativeOAuthFinisher(
+                PROJECT, AiohttpTransport(session, proxy=url), base_url=origin.url("https")
+            )
+            await finishing.finish(**APPLE)
+    assert [b"b25l" in head for head in seen] == [True, False]
+
+
+ENDING = """
+import asyncio, gc, logging, sys, warnings
+from descope_native import AiohttpTransport, NativeOAuthFinisher
+if sys.argv[1] == "uvloop":
+    from uvloop import new_event_loop
+else:
+    from asyncio import new_event_loop
+
+logging.basicConfig(level=0)
+warnings.simplefilter("always")
+
+async def begin(proxy, code, key):
+    global opening
+    opening = AiohttpTransport.open(proxy=proxy)
+    transport = await opening.__aenter__()
+    url = "https://localhost:1"
+    finisher = NativeOAuthFinisher("P2project", transport, base_url=url, auth_management_key=key)
+    proof = {"provider": "google", "state_id": code, "code": code}
+    calls = [asyncio.ensure_future(finisher.finish(**proof)) for _ in range(3)]
+    await asyncio.to_thread(sys.stdin.readline)
+    print(repr(calls), repr(transport), repr(vars(transport)), file=sys.stderr)
+
+loop = new_event_loop()
+loop.set_debug("debug" in sys.argv)
+loop.run_until_complete(begin(*sys.stdin.readline().split()))
+loop.close()
+del loop, opening
+for _ in range(3):
+    gc.collect()
+"""
+
+
+@pytest.mark.parametrize("debug", ["", "debug"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+async def test_a_loop_that_ends_with_calls_in_flight_shows_no_secret(loop: str, debug: str) -> None:
+    """Python and aiohttp complain of what is left; no text of theirs has a secret in it."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop")
+
+    async def silent(peer: Peer) -> None:
+        await peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await peer.hang()
+
+    async with asyncio.timeout(30), serve(silent) as proxy:
+        program = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", ENDING, loop, debug),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert program.stdin is not None
+        program.stdin.write(f"http://{USER}:{PASSWORD}@localhost:{proxy.port} {CODE} {KEY}\n".encode())
+        while proxy.received.count(b"Proxy-Authorization") < 3:
+            await asyncio.sleep(0.01)
+        said, _ = await program.communicate(b"go on\n")
+    assert b"Task was destroyed but it is pending" in said
+    encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode())
+    for secret in (USER.encode(), PASSWORD.encode(), encoded, CODE.encode(), KEY.encode()):
+        assert secret not in said
 
 
 @needs_proxy
@@ -344,7 +477,9 @@ async def test_the_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    "proxy", [f"ftp://{USER}:{PASSWORD}@h/", f"http://{USER}:{PASSWORD}@h:99999/"], ids=["scheme", "port"]
+    "proxy",
+    [f"ftp://{USER}:{PASSWORD}@h/", f"http://{USER}:{PASSWORD}@h:99999/", f"http://a%3Ab:{PASSWORD}@h/"],
+    ids=["scheme", "port", "colon"],
 )
 async def test_an_address_that_is_no_proxy_is_refused_without_a_word_about_it(proxy: str) -> None:
     """It holds a password."""

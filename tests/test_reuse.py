@@ -315,6 +315,8 @@ async def test_what_a_borrowed_session_is_set_to_changes_nothing(options: dict[s
 
     async with serve(script) as server, AiohttpTransport.open() as transport:
         assert (await finish(transport, server.url())).session_jwt == CODE
+        if "auth" in options and not hasattr(aiohttp, "BasicAuth"):
+            pytest.skip("sessions of aiohttp 4 take no auth")
         if "auth" in options:  # BasicAuth warns that it is deprecated, at import time it would be an error
             options = {"auth": aiohttp.BasicAuth(*options["auth"])}
         async with aiohttp.ClientSession(**options) as owner:

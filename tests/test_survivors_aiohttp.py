@@ -332,14 +332,14 @@ def test_a_rejection_stays_one_where_aiohttp_is_pure_python() -> None:
     assert (said.stdout, said.stderr) == ("HttpResponse(status=400)\n", "")
 
 
-@pytest.mark.parametrize("proxy", [1, b"http://p", "", "p", "http://", "http://[", "socks5://p", URL("/p")])
+@pytest.mark.parametrize("proxy", [1, b"http://p", "p", "http://", "http://[", "socks5://p", URL("/p")])
 def test_what_is_no_proxy_is_refused(proxy: Any) -> None:
     """Before anything is opened."""
     with pytest.raises(InvalidRequestError):
         AiohttpTransport.open(proxy=proxy)
 
 
-@pytest.mark.parametrize("proxy", [None, "http://p", "https://p:1", URL("http://u:p@p")])
+@pytest.mark.parametrize("proxy", [None, "", "http://p", "https://p:1", URL("http://u:p@p")])
 def test_what_is_a_proxy_is_taken(proxy: Any) -> None:
     """With a password or without; it opens nothing yet."""
     AiohttpTransport.open(proxy=proxy)

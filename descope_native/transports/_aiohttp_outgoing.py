@@ -1,7 +1,9 @@
 """A request on its way over aiohttp: its headers, its connection, and the session's tracers."""
 
+import asyncio
+import inspect
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -15,12 +17,58 @@ from descope_native.transports import HttpRequest
 from descope_native.transports._aiohttp_wire import Wire
 
 if TYPE_CHECKING:
-    import asyncio
-
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
 _log: Final = logging.getLogger("descope_native")
+
+
+_WITHOUT_DEFAULT: Final[dict[str, Any]] = {
+    name: None
+    for name, parameter in inspect.signature(aiohttp.ClientRequest).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+}
+"""What aiohttp 4 wants to be told of a request, and aiohttp 3 does not."""
+
+
+class Destination(aiohttp.ClientRequest):
+    """What a connector wants to know of a request, and the headers that say where it goes.
+
+    It is never sent itself.
+    """
+
+    def __init__(self, url: URL, proxy: URL | None, proxy_authorization: str | None, *, close: bool) -> None:
+        self._proxy_authorization = proxy_authorization
+        options = _WITHOUT_DEFAULT | {
+            "headers": {"Connection": "close"} if close else {},
+            "skip_auto_headers": ("Accept", "Accept-Encoding", "User-Agent"),
+            "ssl": True,
+            "proxy": proxy,
+            "loop": asyncio.get_running_loop(),
+        }
+        super().__init__("POST", url, **options)
+
+    @property
+    def proxy_headers(self) -> Any:
+        """New ones each time, since aiohttp adds to them, and looks for a connection by what is in them."""
+        if self._proxy_authorization is None:
+            return None
+        return {"Proxy-Authorization": self._proxy_authorization}
+
+    @proxy_headers.setter
+    def proxy_headers(self, _: object) -> None:
+        """What aiohttp makes of its arguments has none."""
+
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+def as_text(raw_headers: Iterable[tuple[bytes, bytes]]) -> Pairs:
+    """What aiohttp makes of them as well; its own mapping joins lines of one name as of version 4."""
+    return tuple(
+        (name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+        for name, value in raw_headers
+    )
 
 
 @attrs.define
@@ -32,6 +80,7 @@ class Head:
     reason: str
     version: HttpVersion
     headers: Mapping[str, str] = attrs.field(repr=False)
+    pairs: Pairs = attrs.field(repr=False)
     method: str = "POST"
 
     @property

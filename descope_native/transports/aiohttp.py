@@ -2,9 +2,21 @@
 
 It works below aiohttp's sessions: takes a connection from the connector, looks at it, writes to it at once
 and reads what comes back. A session would do the same with a jar, redirects, middlewares and defaults
-between, for more, and could not say whether a byte has left. What is used there is public and partly
-undocumented: `BaseConnector.connect`, `ResponseHandler` (``set_response_params``, ``read``,
-``should_close``, ``exception``), `StreamWriter` and `Trace`. The contract tests notice where it changes.
+between, for more, and could not say whether a byte has left. What aiohttp does not document of what is used:
+
+    ClientRequest       made in `Destination` alone, which knows what aiohttp 3 and 4 want of it;
+                        ``url``, ``headers``, ``proxy_headers``
+    BaseConnector       ``connect``, ``_loop``
+    Connection          ``protocol``, ``transport``, ``release``, ``close``
+    ResponseHandler     ``set_response_params``, ``read``, ``should_close``, ``is_connected``, ``transport``,
+                        ``exception``, ``set_exception``, and what asyncio calls of a protocol
+    RawResponseMessage  ``code``, ``reason``, ``version``, ``headers``, ``raw_headers``
+    StreamReader        ``total_bytes``, ``set_exception``; `EMPTY_PAYLOAD`
+    StreamWriter        ``write_headers``, ``write``
+    Trace               its ``send_request_…``; of `TraceConfig` ``trace_config_ctx``
+    the rest            ``HttpProcessingError``, ``HttpVersion``, ``SSL_ALLOWED_TYPES``
+
+The contract tests notice where it changes.
 
 How far a call has got, and which line says so:
 
@@ -16,6 +28,7 @@ How far a call has got, and which line says so:
 """
 
 import asyncio
+import base64
 import math
 import select
 import socket
@@ -35,6 +48,7 @@ from typing import Final, Self, cast
 import aiohttp
 import attrs
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import SSL_ALLOWED_TYPES
 from aiohttp.http import HttpProcessingError, StreamWriter
 from yarl import URL
 
@@ -49,7 +63,13 @@ from descope_native.errors import (
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
-from descope_native.transports._aiohttp_outgoing import Head, Outgoing, run_without_waiting
+from descope_native.transports._aiohttp_outgoing import (
+    Destination,
+    Head,
+    Outgoing,
+    as_text,
+    run_without_waiting,
+)
 from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, Opening, check_max_body, too_large
 
 __all__ = ["AiohttpTransport"]
@@ -117,10 +137,10 @@ class AiohttpTransport:
         self._session = session
         self._connector = connector
         self._proxy = checked_proxy
-        self._connect_timeout = connect_timeout
-        self._connect_limits = aiohttp.ClientTimeout(connect=connect_timeout, ceil_threshold=math.inf)
+        self._connect_timeout = float(connect_timeout)
+        self._connect_limits = aiohttp.ClientTimeout(connect=self._connect_timeout, ceil_threshold=math.inf)
         self._max_body = max_body
-        self._destination: aiohttp.ClientRequest | None = None
+        self._destination: Destination | None = None
         self._is_borrowed = True
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
@@ -130,9 +150,9 @@ class AiohttpTransport:
     def open(
         cls,
         *,
-        ssl: bool | tls.SSLContext | aiohttp.Fingerprint = True,
+        ssl: bool | tls.SSLContext | aiohttp.Fingerprint | None = True,
         proxy: str | URL | None = None,
-        limit: int = 100,
+        limit: int | None = 100,
         connect_timeout: float = _CONNECT_TIMEOUT,
         reuse_connections: bool = True,
         max_body: int = MAX_BODY,
@@ -140,10 +160,10 @@ class AiohttpTransport:
         """An async context manager with a session of its own, closed at the end. It is entered once.
 
         Args:
-            ssl: True checks certificates against the system's; an ``SSLContext`` (client
+            ssl: True or None checks certificates against the system's; an ``SSLContext`` (client
                 certificates, a private CA) or an ``aiohttp.Fingerprint`` instead. False checks nothing.
             proxy: see the class.
-            limit: connections at once; 0 for no limit.
+            limit: connections at once; 0 or None for no limit.
             connect_timeout: see the class.
             reuse_connections: False opens a fresh connection for each call. That alone excludes a
                 stray answer that arrives with the next request in flight, and costs a handshake. After a
@@ -159,8 +179,13 @@ class AiohttpTransport:
             raise refusal.with_traceback(None) from None
         finally:
             del proxy
-        if not isinstance(ssl, bool | tls.SSLContext | aiohttp.Fingerprint):
+        if ssl is None:
+            ssl = True
+        # Not ssl.SSLContext: libraries put another class in its place, and older contexts are none of that.
+        if not isinstance(ssl, SSL_ALLOWED_TYPES):
             raise InvalidRequestError("ssl must be a bool, an SSLContext or an aiohttp.Fingerprint")
+        if limit is None:
+            limit = 0
         if not is_count(limit, 0):
             raise InvalidRequestError("limit must be a whole number, 0 at least")
         _check_limits(connect_timeout, max_body)
@@ -176,9 +201,8 @@ class AiohttpTransport:
             async with aiohttp.ClientSession(
                 connector=connector, cookie_jar=aiohttp.DummyCookieJar()
             ) as session:
-                transport = cls(
-                    session, proxy=checked_proxy.url, connect_timeout=connect_timeout, max_body=max_body
-                )
+                transport = cls(session, connect_timeout=connect_timeout, max_body=max_body)
+                transport._proxy = checked_proxy
                 transport._is_borrowed = False
                 try:
                     yield transport
@@ -242,20 +266,13 @@ class AiohttpTransport:
             run_without_waiting(outgoing.tell_failure(type(answer).__name__))
         return answer
 
-    def _destination_of(self, url: URL) -> aiohttp.ClientRequest:
-        """What a connector wants to know of a request, and the headers that say where it goes. It is
-        never sent itself.
-        """
+    def _destination_of(self, url: URL) -> Destination:
         if self._destination is None or self._destination.url != url:  # as a rule there is one only
             if url.scheme not in {"http", "https"}:
                 raise aiohttp.InvalidURL(url)
-            self._destination = aiohttp.ClientRequest(
-                "POST",
-                url,
-                headers={"Connection": "close"} if self._connector.force_close else None,
-                skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-                proxy=self._proxy.url,
-                loop=asyncio.get_running_loop(),
+            proxy = self._proxy
+            self._destination = Destination(
+                url, proxy.url, proxy.authorization, close=self._connector.force_close
             )
         return self._destination
 
@@ -313,7 +330,7 @@ class AiohttpTransport:
                 head, content = await _read_head(protocol, request.url)
             progress.phase = "read"
             if not 200 <= head.status < 300:
-                progress.answer = HttpResponse(head.status, tuple(head.headers.items()))
+                progress.answer = HttpResponse(head.status, head.pairs)
             if outgoing.traces:
                 run_without_waiting(outgoing.tell_answer(head))
             answer = await self._read_body(protocol, head, content, progress)
@@ -329,7 +346,7 @@ class AiohttpTransport:
     async def _read_body(
         self, protocol: ResponseHandler, head: Head, content: aiohttp.StreamReader, progress: Progress
     ) -> HttpResponse | DescopeNativeError:
-        headers = tuple(head.headers.items())
+        headers = head.pairs
         chunks: list[bytes] = []
         left = self._max_body
         try:
@@ -397,7 +414,8 @@ def _every_moment(look: Callable[[], None]) -> Generator[None]:
 
 async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp.StreamReader]:
     message, content = await protocol.read()
-    return Head(url, message.code, message.reason, message.version, message.headers), content
+    pairs = as_text(message.raw_headers)
+    return Head(url, message.code, message.reason, message.version, message.headers, pairs), content
 
 
 def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
@@ -420,19 +438,29 @@ def _note_if_all_sent(transport: asyncio.Transport, progress: Progress) -> None:
 
 @attrs.frozen
 class _Proxy:
-    """A proxy's URL, whose password no repr shows."""
+    """Where a proxy is, and who it is told that we are: the latter stands in its header and nowhere else.
 
-    url: URL | None = attrs.field(repr=False)
+    aiohttp's warnings and asyncio's debug output show the URL.
+    """
+
+    url: URL | None = None
+    authorization: str | None = attrs.field(default=None, repr=False)
 
     @classmethod
     def checked(cls, proxy: str | URL | None) -> Self:
-        if proxy is None:
-            return cls(None)
+        if proxy is None or proxy == "":
+            return cls()
         with suppress(ValueError, TypeError):
             url = URL(proxy)
-            if url.scheme in {"http", "https"} and url.host:
-                return cls(url)
+            if url.scheme in {"http", "https"} and url.host and ":" not in (url.user or ""):  # RFC 7617 §2
+                return cls(url.origin(), _basic(url.user or "", url.password or ""))
         raise InvalidRequestError("proxy must be an absolute http or https URL")
+
+
+def _basic(user: str, password: str) -> str | None:
+    if not user and not password:
+        return None
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _is_usable(protocol: ResponseHandler) -> bool:
