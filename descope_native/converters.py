@@ -11,6 +11,7 @@ spell it. It decodes strictly: only the JSON type that a field names is let in, 
 import json
 import linecache
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import eq
@@ -553,6 +554,59 @@ def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model
         return wire
 
     return unstructure
+
+
+_HALF_PAIR: Final = re.compile(r"[\ud800-\udfff]")
+_MODELS: Final[Mapping[Any, type[attrs.AttrsInstance]]] = {
+    FinishResult: FinishResult,
+    cast("Any", User) | None: User,
+    cast("Any", IdpResponse) | None: IdpResponse,
+    UserTenant: UserTenant,
+}
+_TOKENS: Final[frozenset[Any]] = frozenset({Token, _OPTIONAL_TOKEN})
+_LISTS: Final[Mapping[Any, Any]] = {tuple[str, ...]: str, tuple[UserTenant, ...]: UserTenant}
+
+
+def replace_half_pairs(answer: dict[str, Any]) -> tuple[dict[str, Any], list[Drift]]:
+    """The same answer with U+FFFD for each half of a surrogate pair, and where there were some.
+
+    UTF-8 cannot carry such a half. Of two keys that are the same afterwards, the last counts.
+    """
+    paths: dict[str, None] = {}
+
+    def replace(value: Any, path: str, wanted: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is str:
+            if wanted in _TOKENS:  # it is not mended but left out
+                return value
+            text, count = _HALF_PAIR.subn("\ufffd", value)
+            if count:
+                paths[path] = None
+            return text
+        if kind is not list and kind is not dict:
+            return value
+        if not depth:
+            return None  # the field nests too deep and is left out later
+        if kind is list:
+            inner, is_known = _LISTS.get(wanted), wanted in _LISTS
+            return [
+                replace(item, f"{path}[{index}]" if is_known else path, inner, depth - 1)
+                for index, item in enumerate(value)
+            ]
+        model = _MODELS.get(wanted)
+        fields = {wire_name(field.name): field.type for field in attrs.fields(model)} if model else {}
+        replaced: dict[str, Any] = {}
+        for key, item in value.items():
+            place = path
+            if model:  # an unknown key may be data, so no path names it
+                place = f"{path}.{key if key in fields else '*'}".lstrip(".")
+            replaced[replace(key, place, None, depth)] = replace(item, place, fields.get(key), depth - 1)
+        return replaced
+
+    # Deep enough that free-form JSON which nests too deep still does so in the deepest model.
+    replaced: dict[str, Any] = replace(answer, "", FinishResult, _MAX_DEPTH + 5)
+    drift = [Drift(path, "text", "half a surrogate pair") for path in paths]
+    return replaced, drift if len(drift) <= _MOST_DRIFT else [*drift[:_MOST_DRIFT], _left_out("*")]
 
 
 def structure_result(converter: Converter, answer: dict[str, Any]) -> FinishResult | tuple[Drift, ...]:
