@@ -28,6 +28,7 @@ from descope_native.converters import (
     device_token_headers,
     drift_at,
     make_converter,
+    replace_half_pairs,
     structure_result,
 )
 from descope_native.errors import (
@@ -122,6 +123,62 @@ def _decode_json(body: bytes) -> Any:
     if end != len(text):
         raise ValueError
     return value
+
+
+def _decode_leniently(body: bytes) -> tuple[Any, list[Drift]]:
+    """A JSON value that `_decode_json` refuses but whose meaning is plain, and what was odd about it.
+
+    A token never profits: one with a replaced or a control character is no token. Raises ValueError or
+    RecursionError.
+    """
+    drift: list[Drift] = []
+
+    def read_constant(name: str) -> float:
+        drift.append(Drift("body", "JSON", name))
+        return float(name)
+
+    encoding = json.detect_encoding(body).removesuffix("-sig")
+    if encoding != "utf-8":
+        drift.append(Drift("body", "UTF-8", encoding.upper()))
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError:
+        text = body.decode(encoding, "replace")
+        drift.append(Drift("body", encoding.upper(), "other bytes"))
+    text = text.strip(" \t\n\r")
+    if text[:1] == "\ufeff":
+        text = text.lstrip(" \t\n\r\ufeff")
+        drift.append(Drift("body", "UTF-8", "a byte order mark"))
+    if len(text) > _MAX_NESTING and _may_be_on_a_small_stack() and _nests_too_deep(text.encode()):
+        raise RecursionError
+    numbers: dict[str, Any] = {"parse_constant": read_constant, "parse_int": _integer_or_infinity}
+    try:
+        value, end = json.JSONDecoder(**numbers).raw_decode(text)
+    except json.JSONDecodeError:
+        value, end = json.JSONDecoder(strict=False, **numbers).raw_decode(text)
+        drift.append(Drift("body", "JSON", "control characters"))
+    if end != len(text):
+        raise ValueError
+    return value, list(dict.fromkeys(drift))
+
+
+_HALF_PAIR_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _decode_answer(body: bytes) -> tuple[Any, list[Drift]]:
+    """Strictly first, so that an answer as documented pays nothing. Raises as `_decode_json` does."""
+    drift: list[Drift] = []
+    try:
+        answer = _decode_json(body)
+    except ValueError:
+        answer, drift = _decode_leniently(body)
+    else:
+        if b"\\u" not in body or not _HALF_PAIR_ESCAPE.search(body):
+            return answer, drift
+    if type(answer) is dict:
+        answer, half_pairs = replace_half_pairs(cast("dict[str, Any]", answer))
+        drift += half_pairs
+    return answer, drift
 
 
 _converter: Final = make_converter()
@@ -251,22 +308,29 @@ def _is_loopback(host: str) -> bool:
 
 # --- the answer
 
+_NO_CODINGS: Final = frozenset({"", "identity"})
+
 
 def _read_session(response: HttpResponse) -> FinishResult | str:
     """A result, or what kept the answer from being one. Never raises."""
-    codings = response.header_values("Content-Encoding")
-    if codings and any(coding.strip().lower() not in {"", "identity"} for coding in codings):
-        return "the answer has a Content-Encoding that was not asked for"
+    lines = response.header_values("Content-Encoding")
+    is_encoded = bool(lines) and not _NO_CODINGS.issuperset(
+        coding.strip().lower() for line in lines for coding in line.split(",")
+    )
     try:
-        answer = _decode_json(response.body)
+        answer, drift = _decode_answer(response.body)
     except ValueError:
+        if is_encoded:
+            return "the answer has a Content-Encoding that was not asked for"
         return "the answer is not JSON"
     except RecursionError:  # the interpreter's own limit may be lower
         return "the answer nests too deep"
     if type(answer) is not dict:
         return "the answer is not a JSON object"
     answer = cast("dict[str, Any]", answer)
-    drift = _add_tokens_from_cookies(answer, response)
+    if is_encoded:  # in name only: the body was read as it came
+        drift.append(Drift("Content-Encoding", "identity", "another coding"))
+    drift += _add_tokens_from_cookies(answer, response)
     result = structure_result(_converter, answer)
     if not isinstance(result, FinishResult):
         odd = tuple(each for each in result if each.found != NOTHING_FOUND)

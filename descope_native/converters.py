@@ -11,6 +11,7 @@ spell it. It decodes strictly: only the JSON type that a field names is let in, 
 import json
 import linecache
 import math
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from operator import eq
@@ -56,6 +57,9 @@ _WIRE_NAMES: Final = {
     "idp_saml_attributes": "idpSAMLAttributes",
     "idp_oidc_claims": "idpOIDCClaims",
 }
+
+_MAX_EXACT: Final = 2**53
+"""Up to here a float holds every integer. Beyond, it may be another than the one that was spelled."""
 
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
@@ -158,6 +162,8 @@ def _structure_boolean(value: Any, _: Any) -> bool:
 
 
 def _structure_integer(value: Any, _: Any) -> int:
+    if type(value) is float and value.is_integer() and abs(value) <= _MAX_EXACT:
+        return int(value)  # JSON has one kind of number: 1.0 and 1e3 are integers
     if type(value) is not int:
         raise _wrong_type("integer", value)
     return value
@@ -201,7 +207,7 @@ def _freeze(value: Any, depth: int) -> Any:
     """JSON made deeply immutable."""
     kind = type(value)
     if kind is float and not math.isfinite(value):
-        raise _unusable("finite number", "infinity")
+        raise _unusable("finite number", "NaN" if math.isnan(value) else "infinity")
     if kind is not list and kind is not dict:
         return value
     if not depth:
@@ -227,6 +233,24 @@ def _thaw(value: Any) -> Any:
 
 
 Hook = Callable[[Any, Any], Any]
+
+
+@attrs.frozen
+class _Hooks:
+    """How one type is let in: `straight` raises where anything is odd, `careful` saves what it can.
+
+    An odd answer is read straight once, then carefully once, at whatever depth the oddity is.
+    """
+
+    straight: Hook
+    careful: Hook
+
+    def __call__(self, value: Any, _: Any) -> Any:
+        try:
+            return self.straight(value, _)
+        except (_Misfit, TypeError):
+            return self.careful(value, _)
+
 
 _HOOKS: Final[Mapping[Any, Hook]] = {
     str: _structure_string,
@@ -256,75 +280,72 @@ def _unfrozen(cls: type[Model]) -> type[Model]:
 
 # A class's hook is put together as source, a few lines for each field by its type, and compiled, as cattrs
 # does it: an answer has seventy fields, and one call for each would be most of what it costs. Where
-# anything is not as it should be, the hooks of the fields have another look at all of it, so these lines
-# only have to notice.
+# anything is not as it should be, the careful hooks look at all of it again, so these lines only have to
+# notice.
 
 _HEAD: Final = """
 def structure(obj, _):
     if type(obj) is not dict:
-        raise wrong_type("object", obj)
+        raise Misfit(None)
     get = obj.get
     instance = new(unfrozen)
-    try:
 """
 _BY_TYPE: Final[Mapping[Any, str]] = {
     Token: """
-        value = get({key!r})
-        if type(value) is not str or not is_token(value):
-            return structure_carefully(obj)
-        instance.{name} = value
+    value = get({key!r})
+    if type(value) is not str or not is_token(value):
+        raise Misfit(None)
+    instance.{name} = value
 """,
     _OPTIONAL_TOKEN: """
-        value = get({key!r})
-        if value is not None and value != "" and (type(value) is not str or not is_token(value)):
-            return structure_carefully(obj)
-        instance.{name} = value or None
+    value = get({key!r})
+    if value is not None and value != "" and (type(value) is not str or not is_token(value)):
+        raise Misfit(None)
+    instance.{name} = value or None
 """,
     str | None: """
-        value = get({key!r})
-        if type(value) is not str and value is not None:
-            return structure_carefully(obj)
-        instance.{name} = value or None
+    value = get({key!r})
+    if type(value) is not str and value is not None:
+        raise Misfit(None)
+    instance.{name} = value or None
 """,
     bool: """
-        value = get({key!r}, False)
-        if value is not True and value is not False:
-            return structure_carefully(obj)
-        instance.{name} = value
+    value = get({key!r}, False)
+    if value is not True and value is not False:
+        raise Misfit(None)
+    instance.{name} = value
 """,
     bool | None: """
-        value = get({key!r}, absent)
-        if type(value) is not bool and value is not absent:  # null is not as documented
-            return structure_carefully(obj)
-        instance.{name} = None if value is absent else value
+    value = get({key!r}, absent)
+    if type(value) is not bool and value is not absent:  # null is not as documented
+        raise Misfit(None)
+    instance.{name} = None if value is absent else value
 """,
     int | None: """
-        value = get({key!r}, absent)
-        if type(value) is not int and value is not absent:
-            return structure_carefully(obj)
-        instance.{name} = None if value is absent else value
+    value = get({key!r}, absent)
+    if type(value) is not int and value is not absent:
+        value = structure_{name}(value, None)
+    instance.{name} = None if value is absent else value
 """,
     tuple[str, ...]: """
-        value = get({key!r}, absent)
-        if type(value) is list:
-            join(value)  # a TypeError where one is no string
-        elif value is not absent:
-            return structure_carefully(obj)
-        instance.{name} = () if value is absent else tuple(value)
+    value = get({key!r}, absent)
+    if type(value) is list:
+        join(value)  # a TypeError where one is no string
+    elif value is not absent:
+        raise Misfit(None)
+    instance.{name} = () if value is absent else tuple(value)
 """,
 }
 _BY_HOOK: Final = """
-        value = get({key!r}, absent)
-        instance.{name} = default_{name} if value is absent else structure_{name}(value, None)
+    value = get({key!r}, absent)
+    instance.{name} = default_{name} if value is absent else structure_{name}(value, None)
 """
 _OFF_THE_WIRE_LINES: Final = """
-        instance.{name} = default_{name}
+    instance.{name} = default_{name}
 """
 _TAIL: Final = """
-        if not is_known(obj):
-            instance.extra = structure_extra(obj)
-    except (Misfit, TypeError):
-        return structure_carefully(obj)
+    if not is_known(obj):
+        instance.extra = structure_extra(obj)
     instance.__class__ = cls
     return instance
 """
@@ -335,7 +356,7 @@ def _source(cls: type[Model]) -> str:
 
     value = get('tenantName')
     if type(value) is not str and value is not None:
-        return structure_carefully(obj)
+        raise Misfit(None)
     instance.tenant_name = value or None
     """
     lines = [_HEAD]
@@ -347,14 +368,16 @@ def _source(cls: type[Model]) -> str:
     return "".join([*lines, _TAIL])
 
 
-def _careful_hook(
+def _careful_hook(  # noqa: C901 -- one branch for each kind of oddity
     cls: type[Model], fields: Mapping[str, "attrs.Attribute[Any]"], hooks: Mapping[str, Hook]
-) -> Callable[[dict[str, Any]], Model]:
+) -> Hook:
     """A hook that saves what it can of an object that is not as documented, and tells the rest."""
     required = {key: None for key, field in fields.items() if field.default is attrs.NOTHING}
     defaults: dict[str, Any] = {key: field.default for key, field in fields.items()} | required
 
-    def structure_carefully(obj: dict[str, Any]) -> Model:
+    def structure_carefully(obj: Any, _: Any) -> Model:
+        if type(obj) is not dict:
+            raise _wrong_type("object", obj)
         values = dict(defaults)
         extra: dict[str, Json] = {}
         drift: list[Drift] = []
@@ -362,7 +385,7 @@ def _careful_hook(
         for key, value in {**required, **obj}.items():
             try:
                 if key in fields:
-                    values[key] = hooks[key](value, fields[key].type)
+                    values[key] = hooks[key](value, None)
                 elif len(drift) < _MOST_DRIFT:
                     extra[key] = _freeze(value, _MAX_DEPTH)
                 else:
@@ -384,10 +407,14 @@ def _careful_hook(
     return structure_carefully
 
 
-def _class_hook(cls: type[Model], converter: Converter) -> Hook:
-    """A hook that is compiled for one class. Those that cattrs makes coerce, or call for each field."""
+def _class_hooks(cls: type[Model], known: Mapping[Any, _Hooks]) -> _Hooks:
+    """Hooks that are made for one class. Those that cattrs makes coerce, or call for each field."""
     fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
-    hooks = {key: converter.get_structure_hook(field.type) for key, field in fields.items()}
+    for field in fields.values():
+        if field.type not in known:  # cattrs would have a hook for it, which coerces
+            raise TypeError(f"{cls.__name__}.{field.name} has a type without a strict hook: {field.type}")
+    straight = {key: known[field.type].straight for key, field in fields.items()}
+    careful = {key: known[field.type].careful for key, field in fields.items()}
 
     def structure_extra(obj: dict[str, Any]) -> FrozenDict[Json]:
         return _structure_object({key: value for key, value in obj.items() if key not in fields}, None)
@@ -400,34 +427,32 @@ def _class_hook(cls: type[Model], converter: Converter) -> Hook:
         "join": "".join,
         "Misfit": _Misfit,
         "new": object.__new__,
-        "structure_carefully": _careful_hook(cls, fields, hooks),
         "structure_extra": structure_extra,
         "unfrozen": _unfrozen(cls),
-        "wrong_type": _wrong_type,
     }
     names |= {f"default_{field.name}": field.default for field in attrs.fields(cls)}
-    names |= {f"structure_{field.name}": hooks[key] for key, field in fields.items()}
+    names |= {f"structure_{field.name}": straight[key] for key, field in fields.items()}
     source, file = _source(cls), f"<descope_native structure {cls.__name__}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for debuggers
     exec(compile(source, file, "exec"), names)  # noqa: S102 -- of nobody's words but our own
-    structure: Hook = names["structure"]
-    return structure
+    return _Hooks(names["structure"], _careful_hook(cls, fields, careful))
 
 
 def _or_none(hook: Hook) -> Hook:
     return lambda value, _: None if value is None else hook(value, _)
 
 
-def _tuple_of(hook: Hook) -> Hook:
+def _tuple_of(hooks: _Hooks) -> _Hooks:
+    structure_item = hooks.straight
+
     def structure(value: Any, _: Any) -> tuple[Any, ...]:
         if type(value) is not list:
-            raise _wrong_type("array", value)
-        try:
-            return tuple([hook(item, _) for item in value])
-        except _Misfit:
-            return structure_carefully(value)
+            raise _Misfit(None)
+        return tuple([structure_item(item, _) for item in value])
 
-    def structure_carefully(value: list[Any]) -> tuple[Any, ...]:
+    def structure_carefully(value: Any, _: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise _wrong_type("array", value)
         saved: list[Any] = []
         drift: list[Drift] = []
         for index, item in enumerate(value):
@@ -435,14 +460,16 @@ def _tuple_of(hook: Hook) -> Hook:
                 drift.append(_left_out(""))
                 break
             try:
-                saved.append(hook(item, None))
+                saved.append(hooks(item, None))
             except _Misfit as misfit:
                 drift += misfit.under(f"[{index}]")
                 if misfit.saved is not attrs.NOTHING:
                     saved.append(misfit.saved)
-        raise _Misfit(tuple(saved), *drift)
+        if drift:
+            raise _Misfit(tuple(saved), *drift)
+        return tuple(saved)
 
-    return structure
+    return _Hooks(structure, structure_carefully)
 
 
 def _register(converter: Converter, wanted: Any, hook: Hook) -> None:
@@ -477,17 +504,17 @@ def make_converter() -> Converter:
     ``cattrs.ClassValidationError``, whose sub-exceptions name the places, never the values.
     """
     converter = _Converter(detailed_validation=False)
-    for wanted, hook in _HOOKS.items():
-        _register(converter, wanted, hook)
+    known = {wanted: _Hooks(hook, hook) for wanted, hook in _HOOKS.items()}
+    models: tuple[type[attrs.AttrsInstance], ...] = (UserTenant, User, IdpResponse, FinishResult)
+    for cls in models:  # inner ones first
+        hooks = known[cls] = _class_hooks(cls, known)
+        known[cast("Any", cls) | None] = _Hooks(_or_none(hooks.straight), _or_none(hooks.careful))
+        known[GenericAlias(tuple, (cls, ...))] = _tuple_of(hooks)
+    for wanted, hooks in known.items():
+        _register(converter, wanted, hooks)
     for thawed in (Mapping[str, bool], Mapping[str, Json], ObjectOrFalse, tuple[str, ...]):
         converter.register_unstructure_hook_func(partial(eq, thawed), _thaw)
     converter.register_unstructure_hook(AppleUser, _unstructure_apple_user)
-    models: tuple[type[attrs.AttrsInstance], ...] = (UserTenant, User, IdpResponse, FinishResult)
-    for cls in models:  # inner ones first
-        structure = _class_hook(cls, converter)
-        converter.register_structure_hook(cls, structure)
-        _register(converter, cls | None, _or_none(structure))
-        _register(converter, GenericAlias(tuple, (cls, ...)), _tuple_of(structure))
     for cls in (*models, FinishRequest):
         converter.register_unstructure_hook(cls, _unstructure_hook(cls, converter))
     return converter
@@ -531,6 +558,59 @@ def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model
         return wire
 
     return unstructure
+
+
+_HALF_PAIR: Final = re.compile(r"[\ud800-\udfff]")
+_MODELS: Final[Mapping[Any, type[attrs.AttrsInstance]]] = {
+    FinishResult: FinishResult,
+    cast("Any", User) | None: User,
+    cast("Any", IdpResponse) | None: IdpResponse,
+    UserTenant: UserTenant,
+}
+_TOKENS: Final[frozenset[Any]] = frozenset({Token, _OPTIONAL_TOKEN})
+_LISTS: Final[Mapping[Any, Any]] = {tuple[str, ...]: str, tuple[UserTenant, ...]: UserTenant}
+
+
+def replace_half_pairs(answer: dict[str, Any]) -> tuple[dict[str, Any], list[Drift]]:
+    """The same answer with U+FFFD for each half of a surrogate pair, and where there were some.
+
+    UTF-8 cannot carry such a half. Of two keys that are the same afterwards, the last counts.
+    """
+    paths: dict[str, None] = {}
+
+    def replace(value: Any, path: str, wanted: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind is str:
+            if wanted in _TOKENS:  # it is not mended but left out
+                return value
+            text, count = _HALF_PAIR.subn("\ufffd", value)
+            if count:
+                paths[path] = None
+            return text
+        if kind is not list and kind is not dict:
+            return value
+        if not depth:
+            return None  # the field nests too deep and is left out later
+        if kind is list:
+            inner, is_known = _LISTS.get(wanted), wanted in _LISTS
+            return [
+                replace(item, f"{path}[{index}]" if is_known else path, inner, depth - 1)
+                for index, item in enumerate(value)
+            ]
+        model = _MODELS.get(wanted)
+        fields = {wire_name(field.name): field.type for field in attrs.fields(model)} if model else {}
+        replaced: dict[str, Any] = {}
+        for key, item in value.items():
+            place = path
+            if model:  # an unknown key may be data, so no path names it
+                place = f"{path}.{key if key in fields else '*'}".lstrip(".")
+            replaced[replace(key, place, None, depth)] = replace(item, place, fields.get(key), depth - 1)
+        return replaced
+
+    # Deep enough that free-form JSON which nests too deep still does so in the deepest model.
+    replaced: dict[str, Any] = replace(answer, "", FinishResult, _MAX_DEPTH + 5)
+    drift = [Drift(path, "text", "half a surrogate pair") for path in paths]
+    return replaced, drift if len(drift) <= _MOST_DRIFT else [*drift[:_MOST_DRIFT], _left_out("*")]
 
 
 def structure_result(converter: Converter, answer: dict[str, Any]) -> FinishResult | tuple[Drift, ...]:

@@ -395,7 +395,8 @@ class Drift:
     """One place where an answer was not as documented. Never the value found there.
 
     Attributes:
-        path: where, in the wire's names: ``user.userTenants[0].roleNames``.
+        path: where, in the wire's names: ``user.userTenants[0].roleNames``; ``status``, ``body`` or
+            ``Content-Encoding`` for what is odd about the answer as a whole; ``*`` for an unknown key.
         expected: the JSON type that the contract names.
         found: the JSON type that was there.
     """

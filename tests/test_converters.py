@@ -1,17 +1,29 @@
 """The converter by itself: the wire's JSON in, the models out, and the way back."""
 
 import json
+import sys
 import traceback
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
+import attrs
 import pytest
 from cattrs import ClassValidationError
 from contract_tables import FIELDS, MISFITS, answer_with
 from support import DOCUMENTED_ANSWER
 from test_models import full_answer
 
-from descope_native import AppleUser, FinishRequest, FinishResult, FrozenDict, IdpResponse, User, UserTenant
-from descope_native.converters import make_converter
+from descope_native import (
+    AppleUser,
+    FinishRequest,
+    FinishResult,
+    FrozenDict,
+    IdpResponse,
+    User,
+    UserTenant,
+    converters,
+)
+from descope_native.converters import make_converter, structure_result
 
 converter = make_converter()
 
@@ -186,3 +198,87 @@ def test_two_converters_do_not_share_their_hooks() -> None:
     mine.register_structure_hook(User, lambda *_: User(name="mine"))
     assert mine.structure({"name": "x"}, User) == User(name="mine")
     assert make_converter().structure({"name": "x"}, User) == User(name="x")
+
+
+@pytest.mark.parametrize(
+    "type_", [float | None, int, list[str], dict[str, str], object, Mapping[str, int]], ids=str
+)
+def test_a_field_without_a_strict_hook_fails_when_the_converter_is_made(
+    monkeypatch: pytest.MonkeyPatch, type_: Any
+) -> None:
+    """By name, before any answer can carry it: cattrs has hooks for these, which coerce."""
+    newer = attrs.make_class(
+        "UserTenant", {"score": attrs.field(default=None, type=type_)}, bases=(UserTenant,), frozen=True
+    )
+    monkeypatch.setattr(converters, "UserTenant", newer)
+    with pytest.raises(TypeError, match=r"^UserTenant\.score has a type without a strict hook: "):
+        make_converter()
+
+
+def test_a_field_of_a_known_type_needs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a result that is given one more."""
+    field = attrs.field(default=None, type=cast("Any", str | None))
+    newer = attrs.make_class(
+        "FinishResult", {"new_key": field}, bases=(FinishResult,), frozen=True, kw_only=True
+    )
+    monkeypatch.setattr(converters, "FinishResult", newer)
+    made: Any = make_converter().structure({"sessionJwt": "s", "newKey": "n"}, newer)
+    assert made.new_key == "n"
+
+
+@pytest.mark.parametrize(
+    ("spelled", "value"),
+    [
+        ("0.0", 0),
+        ("-0.0", 0),
+        ("86400.0", 86400),
+        ("1.7e9", 1_700_000_000),
+        ("250E-1", 25),
+        ("1e3", 1000),
+        ("9007199254740992.0", 2**53),
+        ("-9.007199254740992e15", -(2**53)),
+    ],
+)
+def test_an_integer_is_what_it_is_worth(spelled: str, value: int) -> None:
+    """However it is spelled (RFC 8259 §6 has one kind of number)."""
+    answer = json.loads(
+        f'{{"sessionJwt": "s", "cookieMaxAge": {spelled}, "user": {{"createdTime": {spelled}}}}}'
+    )
+    made = converter.structure(answer, FinishResult)
+    assert made.user is not None
+    for found in (made.cookie_max_age, made.user.created_time):
+        assert (type(found), found) == (int, value)
+
+
+def calls(answer: dict[str, Any]) -> int:
+    """How many functions are called to read it: what it costs, without a clock."""
+    count = 0
+
+    def notice(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(notice)
+    try:
+        structure_result(converter, answer)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+TENANTS = [{"tenantId": "T", "roleNames": ["r"], "new": 1}] * 1000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"sessionJwt": "s", "user": {"userTenants": [*TENANTS, 1]}},
+        {"sessionJwt": "s", "user": {"userTenants": [*TENANTS, {"tenantId": 1}]}},
+        {"sessionJwt": "s", "user": {"userTenants": TENANTS, "name": 1}},
+        {"sessionJwt": "s", "user": {"userTenants": TENANTS}, "firstSeen": None},
+    ],
+    ids=["tenant", "tenant's id", "name", "first seen"],
+)
+def test_an_odd_answer_costs_at_most_three_times_a_good_one(odd: dict[str, Any]) -> None:
+    """At whatever depth the oddity is."""
+    assert calls(odd) <= 3 * calls({"sessionJwt": "s", "user": {"userTenants": TENANTS}})
