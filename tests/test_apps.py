@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -273,6 +274,58 @@ async def test_a_failed_sign_in_is_answered_with_the_shared_status(
     assert json.loads(answer.body)["message"].endswith("again.")
 
 
+STARTED = """
+import asyncio, importlib, sys
+from aiohttp import web
+from test_apps import lifespan
+
+async def main(name, framework):
+    module = importlib.import_module(name)
+    if framework == "aiohttp":
+        runner = web.AppRunner(module.create_app([]))
+        await runner.setup()
+        await runner.cleanup()
+    else:
+        async with lifespan(getattr(module, "application" if framework == "django" else "app")):
+            pass
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+FRAMEWORKS = ("fastapi", "starlette", "aiohttp", "litestar", "quart", "sanic", "django")
+
+
+def start(framework: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Start and stop an application in a process of its own, since it reads its settings once."""
+    pytest.importorskip(framework)
+    settings = ("DESCOPE_PROJECT_ID", "DESCOPE_BASE_URI", "SIGN_IN_TIMEOUT")
+    others = {name: value for name, value in os.environ.items() if name not in settings}
+    paths = os.pathsep.join([str(APPS), str(APPS.parent), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, "-c", STARTED, f"{framework}_app", framework],
+        env={**others, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_empty_setting_is_not_given(framework: str) -> None:
+    """A compose file's ${SIGN_IN_TIMEOUT:-} is empty, and the application starts with its default."""
+    done = start(framework, {"DESCOPE_PROJECT_ID": PROJECT, "DESCOPE_BASE_URI": "", "SIGN_IN_TIMEOUT": ""})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("environment", [{}, {"DESCOPE_PROJECT_ID": ""}], ids=["missing", "empty"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_setting_that_is_needed_is_named(framework: str, environment: dict[str, str]) -> None:
+    """Whoever starts the application without it reads which variable to set."""
+    done = start(framework, environment)
+    assert done.returncode != 0
+    assert "DESCOPE_PROJECT_ID" in done.stderr + done.stdout
+
+
 # --- under real servers
 
 
@@ -293,7 +346,7 @@ SERVERS = {
     ),
     "quart": Server("quart hypercorn", "hypercorn quart_app:app --bind localhost:{port} --workers 2"),
     "sanic": Server("sanic", "sanic sanic_app:app --port {port} --workers 2"),
-    "django": Server("django uvicorn", "uvicorn django_app:application --port {port}"),
+    "django": Server("django uvicorn", "uvicorn --lifespan on django_app:application --port {port}"),
 }
 
 
