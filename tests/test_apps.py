@@ -8,13 +8,15 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
+import aiohttp.web
 import attrs
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -273,6 +275,134 @@ async def test_a_failed_sign_in_is_answered_with_the_shared_status(
     assert json.loads(answer.body)["message"].endswith("again.")
 
 
+EMPTY: list[dict[str, str | None]] = [
+    {"code": ""},
+    {"code": None, "user": None},
+    {"user": ""},
+    {"user": "null"},
+    {"user": "{}"},
+    {"user": '{"name": {"firstName": "", "lastName": null}}'},
+]
+
+
+@every_framework
+async def test_what_is_empty_is_not_given(app: InProcess) -> None:
+    """An app that fills in every key, and has nothing for some, gets its session."""
+    fake = FakeDescope()
+    async with swapped(app, fake) as post:
+        for number, empty in enumerate(EMPTY):
+            proof = fake.sign_in("apple", email=f"user{number}@example.com", implicit=True)
+            answer = await post(json.dumps({**proof.as_arguments(), **empty}).encode())
+            check_session_cookies(answer)
+        answer = await post(json.dumps({**fake.sign_in("apple").as_arguments(), "id_token": ""}).encode())
+        check_session_cookies(answer)
+
+
+FRAMEWORKS = ("fastapi", "starlette", "aiohttp", "litestar", "quart", "sanic", "django")
+ATTRIBUTES = {"plan": "pro", "seats": [1, {"free": None}], "nested": {"deep": {"er": True}}}
+
+
+async def json_of(framework: str, value: Any) -> Any:
+    """What an endpoint sends that returns the value, by the framework's own JSON encoder."""
+    if framework == "aiohttp":
+        return json.loads(aiohttp.web.json_response(value).text or "")
+    if framework == "django":
+        module = imported("django_app", "django")
+        return json.loads(module.JsonResponse(value).content)
+    if framework == "starlette":
+        return json.loads(imported("starlette_app", "starlette").JSONResponse(value).body)
+    if framework == "sanic":
+        return json.loads(pytest.importorskip("sanic").json(value).body)
+    if framework == "quart":
+        results = imported("quart_app", "quart").Quart("results")
+        results.add_url_rule("/", view_func=lambda: value)
+        return await (await results.test_client().get("/")).get_json()
+
+    async def endpoint() -> dict[str, Any]:
+        return cast("dict[str, Any]", value)
+
+    app: Any
+    if framework == "fastapi":
+        app = imported("fastapi_app", "fastapi").FastAPI()
+        app.get("/")(endpoint)
+    else:
+        litestar = pytest.importorskip("litestar")
+        app = litestar.Litestar([litestar.get("/")(endpoint)])
+    httpx = pytest.importorskip("httpx")
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://localhost") as client:
+        return (await client.get("/")).json()
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_parts_of_a_result_are_json_to_the_framework(framework: str) -> None:
+    """Free-form attributes, claims and flags are sent as they are, with no conversion in between."""
+    fake = FakeDescope()
+    fake.fail_next(Fault(fields={"claims": ATTRIBUTES}))
+    proof = fake.sign_in("google", user={"customAttributes": ATTRIBUTES})
+    finisher = NativeOAuthFinisher(fake.project_id, InMemoryTransport(fake))
+    result = await finisher.finish(**proof.as_arguments())
+    assert result.user
+    parts = {
+        "attributes": result.user.custom_attributes,
+        "claims": result.claims,
+        "oauth": result.user.oauth,
+    }
+    sent = await json_of(framework, parts)
+    assert sent == {"attributes": ATTRIBUTES, "claims": ATTRIBUTES, "oauth": {"google": True}}
+    assert await json_of(framework, result.claims) == ATTRIBUTES  # itself the whole answer
+
+
+STARTED = """
+import asyncio, importlib, sys
+from aiohttp import web
+from test_apps import lifespan
+
+async def main(name, framework):
+    module = importlib.import_module(name)
+    if framework == "aiohttp":
+        runner = web.AppRunner(module.create_app([]))
+        await runner.setup()
+        await runner.cleanup()
+    else:
+        async with lifespan(getattr(module, "application" if framework == "django" else "app")):
+            pass
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def start(framework: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Start and stop an application in a process of its own, since it reads its settings once."""
+    pytest.importorskip(framework)
+    settings = ("DESCOPE_PROJECT_ID", "DESCOPE_BASE_URI", "SIGN_IN_TIMEOUT")
+    others = {name: value for name, value in os.environ.items() if name not in settings}
+    paths = os.pathsep.join([str(APPS), str(APPS.parent), *filter(None, sys.path)])
+    return subprocess.run(
+        [sys.executable, "-c", STARTED, f"{framework}_app", framework],
+        env={**others, "PYTHONPATH": paths, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_an_empty_setting_is_not_given(framework: str) -> None:
+    """A compose file's ${SIGN_IN_TIMEOUT:-} is empty, and the application starts with its default."""
+    done = start(framework, {"DESCOPE_PROJECT_ID": PROJECT, "DESCOPE_BASE_URI": "", "SIGN_IN_TIMEOUT": ""})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("environment", [{}, {"DESCOPE_PROJECT_ID": ""}], ids=["missing", "empty"])
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_setting_that_is_needed_is_named(framework: str, environment: dict[str, str]) -> None:
+    """Whoever starts the application without it reads which variable to set."""
+    done = start(framework, environment)
+    assert done.returncode != 0
+    assert "DESCOPE_PROJECT_ID" in done.stderr + done.stdout
+
+
 # --- under real servers
 
 
@@ -293,7 +423,7 @@ SERVERS = {
     ),
     "quart": Server("quart hypercorn", "hypercorn quart_app:app --bind localhost:{port} --workers 2"),
     "sanic": Server("sanic", "sanic sanic_app:app --port {port} --workers 2"),
-    "django": Server("django uvicorn", "uvicorn django_app:application --port {port}"),
+    "django": Server("django uvicorn", "uvicorn --lifespan on django_app:application --port {port}"),
 }
 
 

@@ -870,7 +870,7 @@ async def test_rules_hold_until_mended_and_one_shots_go_first(asking: Asking) ->
 )
 def test_a_fault_that_makes_no_sense_is_refused(nonsense: dict[str, Any]) -> None:
     """A fault that would not do what it says is an error where it is written."""
-    with pytest.raises(ValueError, match=r"^(drop|delay|headers|applied|tokens)"):
+    with pytest.raises(ValueError, match=r"^(drop|delay|status|headers|applied|tokens)"):
         Fault(**nonsense)
 
 

@@ -123,7 +123,44 @@ REFUSALS: Final[list[tuple[str, object, int, str, str]]] = [
         for fault in WRONG_FAULTS
     ),
     (FAIL_NEXT, {"status": 200, "headers": {"a": 1}}, 400, "E011004", "headers has the wrong type"),
-    (FAIL_NEXT, {"status": 199}, 400, "E011004", "delay is 0 seconds at least, status from 200 to 599"),
+    *(
+        (FAIL_NEXT, {"status": status}, 400, "E011004", "status is from 200 to 599")
+        for status in (199, 600, True)
+    ),
+    *(
+        (FAIL_NEXT, delay, 400, "E011004", "delay is from 0 seconds to a day")
+        for delay in ({"delay": -0.1}, {"delay": 86_401}, {"delay": 10**400}, b'{"delay": 1e999}')
+    ),
+    *(
+        (
+            FAIL_NEXT,
+            {"status": 200, "headers": headers},
+            400,
+            "E011004",
+            "headers are names and values of one line each, in text that can be encoded",
+        )
+        for headers in (
+            {"a": "b\r\nc: d"},
+            {"a": "b\n"},
+            {"a": "\0"},
+            {"a": "\udc80"},
+            {"a b": "c"},
+            {"": "c"},
+            {"ä": "c"},
+            {"a\n": "c"},
+        )
+    ),
+    (FAIL_NEXT, {"status": 200, "body": "\ud83d"}, 400, "E011004", "body is text that cannot be encoded"),
+    (SIGN_IN, {"provider": "acme\ud800"}, 400, "E011004", "provider holds text that cannot be encoded"),
+    (START, {"provider": "acme\ud800"}, 400, "E011004", "provider holds text that cannot be encoded"),
+    *(
+        (SIGN_IN, {"user": user}, 400, "E011004", "user holds text that cannot be encoded")
+        for user in (
+            {"email": "\udfff@example.com"},
+            {"roleNames": ["\ud800"]},
+            {"customAttributes": {"\ud800": 1}},
+        )
+    ),
 ]
 
 
@@ -473,3 +510,21 @@ def test_the_kit_loads_what_it_needs_when_it_needs_it() -> None:
         [sys.executable, "-W", "error", "-c", KIT], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines() == ["", "", "", "joserfc", "aiohttp,joserfc"]
+
+
+def test_a_user_that_goes_round_in_a_circle_is_refused() -> None:
+    """In Python there are values that JSON has not."""
+    circle: dict[str, object] = {}
+    circle["customAttributes"] = circle
+    with pytest.raises(ValueError, match="user is not JSON"):
+        FakeDescope().sign_in(user=circle)
+
+
+async def test_a_fault_takes_every_header_of_one_line() -> None:
+    """A tab, text beyond ASCII and an empty value are odd, and are sent."""
+    headers = (("X-Tab", "a\tb"), ("X-Name", "Zoë"), ("x_empty", ""))
+    fake = FakeDescope()
+    fake.fail_next(Fault(status=200, headers=headers, delay=0))
+    async with asking_directly(fake) as client:
+        assert (await client.finish(fake.sign_in())).headers == list(headers)
+    assert Fault(delay=86_400).delay == 86_400

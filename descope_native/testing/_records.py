@@ -1,5 +1,6 @@
 """What goes in and out of the stand-in by hand: proofs, faults, and the record of calls."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -43,6 +44,9 @@ class Proof:
 
 _DROPS: Final = {None, "before", "after", "halfway"}
 _PLACES: Final = {None, "body", "cookies"}
+_MAX_DELAY: Final = 86_400
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+_VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # §5.5
 
 
 @attrs.frozen(kw_only=True)
@@ -50,7 +54,7 @@ class Fault:
     """What goes wrong with one call. Several things may.
 
     Attributes:
-        delay: seconds before the answer, or the drop, after the request took effect.
+        delay: seconds, at most a day, before the answer, or the drop, after the request took effect.
         drop: the connection ends ``"before"`` the service looks at the request, ``"after"`` it did, or
             ``"halfway"`` through the answer's body.
         status: answer with this, ``headers`` and ``body`` instead.
@@ -77,8 +81,12 @@ class Fault:
     def __attrs_post_init__(self) -> None:
         if self.drop not in _DROPS or self.tokens not in _PLACES:
             raise ValueError("drop is 'before', 'after' or 'halfway', tokens 'body' or 'cookies'")
-        if self.delay < 0 or (self.status is not None and not 200 <= self.status <= 599):
-            raise ValueError("delay is 0 seconds at least, status from 200 to 599")
+        if not 0 <= self.delay <= _MAX_DELAY:
+            raise ValueError("delay is from 0 seconds to a day")
+        if self.status is not None and not 200 <= self.status <= 599:
+            raise ValueError("status is from 200 to 599")
+        if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in self.headers):
+            raise ValueError("headers are names and values of one line each, in text that can be encoded")
         unanswered = self.drop in {"before", "after"}
         if unanswered and self.status is not None:
             raise ValueError("drop leaves no room for a status, unless it is 'halfway'")
@@ -117,7 +125,11 @@ def read_fault(described: Json) -> Fault:
     if not all(isinstance(value, str) for value in described.get("headers", {}).values()):
         raise RefusedError(400, "E011004", "headers has the wrong type")
     try:
-        return Fault(**{**described, "body": described.get("body", "").encode()})
+        body = described.get("body", "").encode()
+    except UnicodeEncodeError:
+        raise RefusedError(400, "E011004", "body is text that cannot be encoded") from None
+    try:
+        return Fault(**{**described, "body": body})
     except ValueError as error:
         raise RefusedError(400, "E011004", str(error)) from None
 

@@ -39,6 +39,7 @@ from descope_native.testing._records import Call, DroppedError, Fault, Proof, re
 from descope_native.testing._tokens import Signer, make_signer
 from descope_native.testing._users import (
     apple_user_json,
+    check_text,
     describe,
     made_user,
     parse_apple_user_json,
@@ -192,6 +193,7 @@ class FakeDescope:
         )
 
     def _begin(self, provider: str, *, implicit: bool) -> str:
+        check_text(provider, "provider")
         state_id = self._secret(32)
         self._states[state_id] = _State(
             provider=provider,

@@ -53,8 +53,9 @@ def describe(email: str, name: str, user: Mapping[str, Any]) -> Json:
     """What a provider says of a user. Refuses what cannot be said in the answer."""
     try:
         described: Json = {"email": email, "name": name, **json.loads(json.dumps(user))}
-    except TypeError:
+    except (TypeError, ValueError, RecursionError):
         raise _refusal("user", "is not JSON") from None
+    check_text(described, "user")
     _check(described, _BLANK, "user")
     if not described["email"]:
         raise _refusal("user.email", "is empty")
@@ -76,6 +77,14 @@ def _check(value: Any, blank: Json, where: str) -> None:
     for key, usual in blank.items():
         if type(given[key]) is not type(usual) or (key in _TEXTS and not _are_texts(given[key])):
             raise _refusal(f"{where}.{key}", "has the wrong type")
+
+
+def check_text(value: object, where: str) -> None:
+    """Refuse half a surrogate pair, which no token can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _refusal(where, "holds text that cannot be encoded") from None
 
 
 def _refusal(where: str, problem: str) -> RefusedError:

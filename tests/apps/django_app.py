@@ -1,4 +1,4 @@
-"""Native sign-in with async Django: uvicorn django_app:application"""
+"""Native sign-in with async Django: uvicorn --lifespan on django_app:application"""
 
 import json
 import os
