@@ -82,7 +82,7 @@ class Name(str):
         {"proxy": ""},
         {"proxy": Name("")},
     ],
-    ids=str,
+    ids=lambda options: " ".join(f"{name} {type(value).__name__}" for name, value in options.items()),
 )
 async def test_what_aiohttp_takes_is_taken(options: dict[str, Any]) -> None:
     """A call goes through; what is empty was not given."""
