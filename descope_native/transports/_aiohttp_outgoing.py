@@ -39,7 +39,7 @@ class Destination(aiohttp.ClientRequest):
 
     def __init__(self, url: URL, proxy: URL | None, proxy_authorization: str | None, *, close: bool) -> None:
         self._proxy_authorization = proxy_authorization
-        options = _WITHOUT_DEFAULT | {
+        options: dict[str, Any] = _WITHOUT_DEFAULT | {
             "headers": {"Connection": "close"} if close else {},
             "skip_auto_headers": ("Accept", "Accept-Encoding", "User-Agent"),
             "ssl": True,
