@@ -40,8 +40,12 @@ class FrozenDict(dict[str, V]):
         _fill(self, items)
         return self
 
-    if not TYPE_CHECKING:
-        __init__ = object.__init__  # which does nothing; dict's would add to it when called again
+    if TYPE_CHECKING:
+
+        def __init__(self, items: Mapping[str, V] | Iterable[tuple[str, V]] = (), /) -> None: ...
+
+    else:
+        __init__ = object.__init__  # which does nothing; dict's adds to it when called again
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         """Refused, with a `TypeError`."""
