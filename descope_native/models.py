@@ -62,7 +62,7 @@ class FrozenDict(dict[str, V]):
         merged = super().__or__(other)
         return merged if merged is NotImplemented else FrozenDict(merged)
 
-    def __hash__(self) -> int:  # type: ignore[override]
+    def __hash__(self) -> int:  # type: ignore[override]  # dict has None there
         return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:
