@@ -162,6 +162,7 @@ def _decode_leniently(body: bytes) -> tuple[Any, list[Drift]]:
     return value, list(dict.fromkeys(drift))
 
 
+_BACKSLASH: Final = ord("\\")
 _HALF_PAIR_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -173,7 +174,7 @@ def _decode_answer(body: bytes) -> tuple[Any, list[Drift]]:
     except ValueError:
         answer, drift = _decode_leniently(body)
     else:
-        if b"\\u" not in body or not _HALF_PAIR_ESCAPE.search(body):
+        if _BACKSLASH not in body or not _HALF_PAIR_ESCAPE.search(body):
             return answer, drift
     if type(answer) is dict:
         answer, half_pairs = replace_half_pairs(cast("dict[str, Any]", answer))

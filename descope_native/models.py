@@ -42,8 +42,12 @@ class FrozenDict(dict[str, V]):
         _fill(self, items)
         return self
 
-    if not TYPE_CHECKING:
-        __init__ = object.__init__  # which does nothing; dict's would add to it when called again
+    if TYPE_CHECKING:
+
+        def __init__(self, items: Mapping[str, V] | Iterable[tuple[str, V]] = (), /) -> None: ...
+
+    else:
+        __init__ = object.__init__  # which does nothing; dict's adds to it when called again
 
     def _refuse(self, *_: object, **__: object) -> NoReturn:
         """Refused, with a `TypeError`."""
@@ -60,7 +64,7 @@ class FrozenDict(dict[str, V]):
         merged = super().__or__(other)
         return merged if merged is NotImplemented else FrozenDict(merged)
 
-    def __hash__(self) -> int:  # type: ignore[override]  # a dict has none
+    def __hash__(self) -> int:  # type: ignore[override]  # dict has None there
         return hash(frozenset(self.items()))
 
     def __repr__(self) -> str:

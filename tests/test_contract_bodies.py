@@ -79,7 +79,10 @@ async def test_a_body_that_nests_too_deep_is_unexpected(answering: Answering, bo
     assert str(error) == "the answer nests too deep [status 200, outcome unknown]"
 
 
-@pytest.mark.parametrize("body", [b"[]", b"null", b"true", b"0", b'""', b'"abc"', b'[{"sessionJwt": "s"}]'])
+@pytest.mark.parametrize(
+    "body",
+    [b"\xef\xbb\xbf[]", b"NaN", b"[]", b"null", b"true", b"0", b'""', b'"abc"', b'[{"sessionJwt": "s"}]'],
+)
 async def test_json_that_is_no_object_is_unexpected(answering: Answering, body: bytes) -> None:
     """An empty array is not an empty success."""
     (error,) = await unexpected(answering, Answer(body=body))
@@ -363,7 +366,7 @@ TOO_DEEP = {
     "lists": b'{"sessionJwt":"s.e.s","x":' + b"[" * 4000 + b"]" * 4000 + b"}",
     "objects": b'{"sessionJwt":"s.e.s","x":' + b'{"a":' * 4000 + b"1" + b"}" * 4000 + b"}",
     "never closed": b'{"x":' * 200_000,
-    "UTF-16": ('{"sessionJwt":"s.e.s","x":' + '["\\\\",' * 4000 + "1" + "]" * 4000 + "}").encode("utf-16"),
+    "UTF-16": ('{"sessionJwt":"s.e.s","x":' + '["\\"",' * 5000 + "1" + "]" * 5000 + "}").encode("utf-16"),
     "brackets in strings": b'{"sessionJwt":"s.e.s","x":'
     + b'["]]]]\\\\","\\"]]",' * 4000
     + b"1"

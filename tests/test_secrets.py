@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import logging
@@ -333,7 +334,11 @@ answered("200 strictly read", UnexpectedResponse, answering(answer(200, DRIFTING
 answered(
     "204", UnexpectedResponse, saying(b"HTTP/1.1 204 No\r\n" + "\r\n".join(COOKIES).encode() + b"\r\n\r\n")
 )
-answered("200 compressed", UnexpectedResponse, answering(answer(200, TOKENS, "Content-Encoding: gzip")))
+answered(
+    "200 compressed",
+    UnexpectedResponse,
+    answering(answer(200, gzip.compress(TOKENS), "Content-Encoding: gzip")),
+)
 answered("200 too large", UnexpectedResponse, answering(answer(200, TOKENS * 50)), max_body=1000)
 answered("500 too large", ServerError, answering(answer(500, ERROR_BODY * 50, *EVERYWHERE)), max_body=1000)
 answered("malformed status line", UnexpectedResponse, saying(ECHO.encode() + b"\r\n\r\n"))
