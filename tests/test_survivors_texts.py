@@ -90,7 +90,7 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
         "user must be an AppleUser or the JSON text of an object, 4096 characters and 64 brackets at most",
     ),
     (
-        lambda: AiohttpTransport.open(ssl=None),  # type: ignore[arg-type]
+        lambda: AiohttpTransport.open(ssl=1),  # type: ignore[arg-type]
         "ssl must be a bool, an SSLContext or an aiohttp.Fingerprint",
     ),
     (lambda: AiohttpTransport.open(limit=-1), "limit must be a whole number, 0 at least"),

@@ -22,6 +22,7 @@ from descope_native.errors import (
     TransportError,
     UnexpectedResponse,
 )
+from descope_native.transports._aiohttp_wire import HeadTooLong
 
 _CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
     errno.ECONNREFUSED: "refused",
@@ -78,6 +79,8 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
 
 def failure_once_sent(error: Exception, phase: Phase) -> DescopeNativeError:
     """What it means that this was raised, once the request may have left."""
+    if isinstance(error, HeadTooLong):
+        return UnexpectedResponse(0, error.message)
     if isinstance(error, HttpProcessingError):
         return UnexpectedResponse(0, "the answer is not HTTP")
     if isinstance(error, aiohttp.ClientError | OSError):

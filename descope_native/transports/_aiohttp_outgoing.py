@@ -122,23 +122,25 @@ class Outgoing:
         self._connection = connection
         self.protocol = cast("ResponseHandler", connection.protocol)
         self.transport = connection.transport
+        protocol = None if self.transport is None else self.transport.get_protocol()
+        self.wire = protocol if isinstance(protocol, Wire) else None
 
     def listen(self) -> None:
         """From here on, what comes over the connection is for this request."""
         transport = cast("asyncio.Transport", self.transport)
-        wire = transport.get_protocol()
-        if isinstance(wire, Wire):
-            wire.listen()
+        if self.wire is None:
+            self.wire = Wire(transport, self.protocol)
+            transport.set_protocol(self.wire)
         else:
-            transport.set_protocol(Wire(transport, self.protocol))
+            self.wire.listen()
 
     def release_connection(self, *, to_others: bool) -> None:
         """Give it back to its pool, from where others than we may take it."""
-        transport = cast("asyncio.Transport", self.transport)
+        wire = cast("Wire", self.wire)
         if to_others:
-            transport.set_protocol(self.protocol)
+            wire.lend()
         else:
-            cast("Wire", transport.get_protocol()).rest()
+            wire.rest()
         self._connection.release()
 
     def drop_connection(self) -> None:

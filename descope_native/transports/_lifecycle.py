@@ -17,7 +17,7 @@ from descope_native.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from descope_native.transports import HttpRequest, HttpResponse
+from descope_native.transports import HttpRequest, HttpResponse, Progress
 
 _forks: Final[list[None]] = []
 """One for each fork between the start of the program and this process. Asking the system for the
@@ -40,6 +40,12 @@ def too_large(status: int, max_body: int) -> UnexpectedResponse:
     """What a 2xx means whose body goes beyond the limit."""
     return UnexpectedResponse(status, f"the answer's body is larger than {max_body} bytes")
 
+
+_ON_TIME: Final = 0.002
+"""Seconds by which a timer may be late though nobody holds the loop: some count in milliseconds."""
+
+_TO_READ: Final = 0.02
+"""Seconds to read what came before the deadline, where the loop was held up beyond it."""
 
 Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
 T_co = TypeVar("T_co", covariant=True)
@@ -94,7 +100,10 @@ class Lifecycle:
         self._refuse_strangers()
         if request.timeout <= 0:  # or a pooled connection would take the code before the clock is looked at
             raise RequestTimeout("pool", request.timeout)
-        clock = asyncio.timeout(request.timeout)
+        clock = asyncio.timeout(None)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + request.timeout
+        timer = loop.call_at(deadline, self._expire, clock, request.progress, deadline)
         self._in_flight.add(clock)
         self._drained.clear()
         try:
@@ -112,10 +121,18 @@ class Lifecycle:
             else:
                 failure = RequestTimeout(request.progress.phase, request.timeout)
         finally:
+            timer.cancel()
             self._in_flight.discard(clock)
             if not self._in_flight:
                 self._drained.set()
         raise failure
+
+    def _expire(self, clock: asyncio.Timeout, progress: Progress, deadline: float) -> None:
+        """The time is up. Where somebody held the loop meanwhile, what came in time is still to be read."""
+        now = asyncio.get_running_loop().time()
+        is_late = now - deadline > _ON_TIME and progress.phase in {"send", "wait", "read"}
+        if not self.closed and not clock.expired():
+            clock.reschedule(now + _TO_READ if is_late else now)
 
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""

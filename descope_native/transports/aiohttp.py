@@ -60,6 +60,7 @@ from descope_native.errors import (
     Phase,
     TransportClosed,
     TransportError,
+    UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
@@ -70,6 +71,7 @@ from descope_native.transports._aiohttp_outgoing import (
     as_text,
     run_without_waiting,
 )
+from descope_native.transports._aiohttp_wire import MAX_LINE, Wire
 from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, Opening, check_max_body, too_large
 
 __all__ = ["AiohttpTransport"]
@@ -144,7 +146,6 @@ class AiohttpTransport:
         self._is_borrowed = True
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
-        self._used: weakref.WeakSet[ResponseHandler] = weakref.WeakSet()
 
     @classmethod
     def open(
@@ -278,29 +279,29 @@ class AiohttpTransport:
 
     async def _connect(self, outgoing: Outgoing) -> ConnectError | None:
         """Find a connection on which nobody has said anything yet."""
+        await _learn_of_writes(asyncio.get_running_loop())
         replaced = 0
         while replaced <= _MOST_REPLACED:
             outgoing.take(
                 await self._connector.connect(outgoing.destination, outgoing.traces, self._connect_limits)
             )
-            is_known = outgoing.protocol in self._used
+            is_known = outgoing.wire is not None
             is_clean = False
             try:
-                is_clean = await self._is_clean(outgoing.protocol, is_known=is_known)
+                is_clean = await self._is_clean(outgoing)
             finally:
                 if not is_clean:
                     outgoing.drop_connection()
             if is_clean:
-                if not is_known:
-                    self._used.add(outgoing.protocol)
                 return None
             replaced += not is_known
         return ConnectError("reset", "connections go bad before anything can be sent")
 
-    async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:
+    async def _is_clean(self, outgoing: Outgoing) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
-        if is_known:
-            return _is_usable(protocol) and not _has_unread(protocol)
+        protocol = outgoing.protocol
+        if outgoing.wire is not None:  # we had it before, and left it clean
+            return outgoing.wire.is_clean and _is_usable(protocol) and not _has_unread(protocol)
         if _has_unread(protocol):
             # New to us, but another user of a borrowed session may have left something there. It may
             # as well be of TLS, so the event loop is let read it before it is judged.
@@ -315,26 +316,42 @@ class AiohttpTransport:
         progress = request.progress
         is_reusable = False
         try:
-            protocol.set_response_params(auto_decompress=False, read_until_eof=True)
+            protocol.set_response_params(
+                auto_decompress=False,
+                read_until_eof=True,
+                max_line_size=MAX_LINE,
+                max_field_size=MAX_LINE,
+            )
             outgoing.listen()
-            writer = StreamWriter(protocol, asyncio.get_running_loop())
+            wire = cast("Wire", outgoing.wire)
+            loop = asyncio.get_running_loop()
+            writer = StreamWriter(protocol, loop)
+            # uvloop up to 0.22 keeps a write until the end of the loop's turn, unless it is more than this.
+            transport.set_write_buffer_limits(high=0)
             progress.phase = "send"
             await writer.write_headers(outgoing.start_line, outgoing.headers)  # kept back for the body
             # Not drained, since an answer may come while the rest of the body is still being taken.
             await writer.write(request.body, drain=False)
+            transport.set_write_buffer_limits()
+            if request.url.scheme == "https" and _held_back.get(loop, False):
+                wire.hold_back(loop)
             _note_if_all_sent(transport, progress)
             if self._is_borrowed:
                 with self._watching_its_owner(protocol):
                     head, content = await _read_head(protocol, request.url)
             else:
                 head, content = await _read_head(protocol, request.url)
+            if wire.is_early and (head.status < 400 or len(request.body) <= _SURELY_SENT):
+                # Nobody's. A large request may be refused before all of it is there (RFC 9112 §9.3), which
+                # is why a refusal of one stands: nothing but a part of it can have reached anybody.
+                return UnexpectedResponse(head.status, "the answer came before the request had been sent")
             progress.phase = "read"
             if not 200 <= head.status < 300:
                 progress.answer = HttpResponse(head.status, head.pairs)
             if outgoing.traces:
                 run_without_waiting(outgoing.tell_answer(head))
             answer = await self._read_body(protocol, head, content, progress)
-            is_reusable = not self._connector.force_close and _may_be_reused(outgoing, content)
+            is_reusable = not self._connector.force_close and _may_be_reused(outgoing, content, wire)
             return answer
         finally:
             if is_reusable:
@@ -418,11 +435,12 @@ async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp
     return Head(url, message.code, message.reason, message.version, message.headers, pairs), content
 
 
-def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
+def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader, wire: Wire) -> bool:
     """Whether neither side has anything more to say, so that the next call may have the connection."""
     transport = cast("asyncio.Transport", outgoing.transport)
     return (
-        content.is_eof()
+        wire.is_clean
+        and content.is_eof()
         and content is not aiohttp.EMPTY_PAYLOAD  # to a 101 or 204 there may be more than it should have
         and not outgoing.protocol.should_close
         and not transport.is_closing()
@@ -434,6 +452,24 @@ def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
 def _note_if_all_sent(transport: asyncio.Transport, progress: Progress) -> None:
     if progress.phase == "send" and not transport.is_closing() and not transport.get_write_buffer_size():
         progress.phase = "wait"
+
+
+_held_back: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]] = weakref.WeakKeyDictionary()
+
+
+async def _learn_of_writes(loop: asyncio.AbstractEventLoop) -> None:
+    """asyncio's own loops write at once; of others it is found out, once each.
+
+    uvloop up to 0.22 does not, and where there is TLS between, its transport does not show that.
+    """
+    if isinstance(loop, asyncio.BaseEventLoop) or loop in _held_back:
+        return
+    ours, peers = socket.socketpair()
+    with peers:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        transport.write(b"x")
+        _held_back[loop] = transport.get_write_buffer_size() > 0
+        transport.abort()
 
 
 @attrs.frozen
