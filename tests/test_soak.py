@@ -66,7 +66,7 @@ async def soak(calls: int, *, warm_up: int, tls: bool = False) -> None:  # noqa:
         async def work() -> None:
             for _ in left:
                 try:
-                    await finish(transport, server.url("https" if tls else "http"), timeout=0.2)
+                    await finish(transport, server.url("https" if tls else "http"), timeout=0.5)
                 except DescopeNativeError as error:
                     ends[type(error).__name__] += 1
                 else:
