@@ -10,6 +10,7 @@ from typing import Final
 
 import nox
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 ROOT: Final = Path(__file__).parent
 DIST: Final = ROOT / "dist"
@@ -24,6 +25,18 @@ DECLARED: Final = [*PYPROJECT["project"]["dependencies"], *itertools.chain(*EXTR
 APPS: Final = ("tests/test_apps.py", "tests/test_opentelemetry.py")
 OTHER_CLIENTS: Final = ("tests/test_other_clients.py",)
 ELSEWHERE: Final = tuple(f"--ignore={path}" for path in (*APPS, *OTHER_CLIENTS))
+# What the transports and their contract are tested by: also on another event loop, parser, and aiohttp.
+TRANSPORT_TESTS: Final = tuple(
+    str(path.relative_to(ROOT))
+    for name in (
+        *("cancellation", "contract_*", "every_byte", "failure_matrix", "lifecycle", "memory", "proxy"),
+        *("retry_network", "reuse", "secrets", "soak", "survivors_aiohttp", "survivors_transports"),
+        *("tls", "tls_ends", "tracing", "wire"),
+    )
+    for path in sorted(ROOT.glob(f"tests/test_{name}.py"))
+)
+BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
+FAST: Final = ("-m", "not slow and not apps")
 
 nox.needs_version = ">=2025.11.12"
 nox.options.default_venv_backend = "uv|virtualenv"
@@ -64,8 +77,7 @@ def run_all_tests(session: nox.Session, *arguments: str, command: tuple[str, ...
 def run_fast_tests(session: nox.Session, command: tuple[str, ...] = ("python",)) -> None:
     """Run the tests that every interpreter is to pass."""
     session.env["HARNESS_CALLS"] = "2000"
-    by_file = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
-    run_all_tests(session, *by_file, "-m", "not slow and not apps", *ELSEWHERE, command=command)
+    run_all_tests(session, *BY_FILE, *FAST, *ELSEWHERE, command=command)
 
 
 @nox.session
@@ -175,6 +187,38 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
+@nox.session(name="tests-uvloop", requires=["build"])
+def tests_uvloop(session: nox.Session) -> None:
+    """Run the tests of the transports on the event loop that most servers run."""
+    install_wheel(session, *group("tests"))
+    session.env["TEST_LOOP"] = "uvloop"
+    run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+
+
+@nox.session(name="tests-no-extensions", requires=["build"])
+def tests_no_extensions(session: nox.Session) -> None:
+    """Run the tests of the transports with aiohttp's parser in Python, as where it has no wheel."""
+    install_wheel(session, *group("tests"))
+    session.env["AIOHTTP_NO_EXTENSIONS"] = "1"
+    run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+
+
+@nox.session(name="tests-aiohttp", requires=["build"], venv_backend="virtualenv")
+def tests_aiohttp(session: nox.Session) -> None:
+    """Run the tests of the transports on each minor version of aiohttp that is allowed but not the newest."""
+    (allowed,) = (item for item in map(Requirement, DECLARED) if item.name == "aiohttp")
+    told = session.run("python", "-m", "pip", "index", "versions", "aiohttp", silent=True)
+    (listed,) = re.findall(r"^Available versions: (.+)$", str(told), re.MULTILINE)
+    newest: dict[tuple[int, int], Version] = {}
+    for version in sorted(map(Version, allowed.specifier.filter(listed.split(", ")))):
+        newest[version.major, version.minor] = version
+    *older, last = newest.values()
+    session.log(f"aiohttp {last} is what the other sessions run on; older ones: {older or 'none'}")
+    for version in older:
+        install_wheel(session, f"aiohttp=={version}", *group("tests"))
+        run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+
+
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure, against peers that are pinned. For a smoke run: `nox -s bench -- --quick`."""
@@ -208,9 +252,7 @@ def mutation(session: nox.Session) -> None:
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(ROOT, work, ignore=shutil.ignore_patterns(".*", "build", "dist"))
     session.chdir(work)
-    command = shlex.join(
-        ["python", "-m", "pytest", "-x", "-q", "-m", "not slow and not apps", *ELSEWHERE, *chosen]
-    )
+    command = shlex.join(["python", "-m", "pytest", "-x", "-q", *FAST, *ELSEWHERE, *chosen])
     Path("cosmic-ray.toml").write_text(
         f"[cosmic-ray]\nmodule-path = {target!r}\ntest-command = {command!r}\ntimeout = 300.0\n"
         "[cosmic-ray.distributor]\nname = 'local'\n"

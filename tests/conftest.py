@@ -1,6 +1,7 @@
 """How async tests are run, and over what the contract suite runs."""
 
 import asyncio
+import importlib
 import inspect
 import os
 import signal
@@ -17,6 +18,10 @@ hypothesis.settings.register_profile(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
 )
 hypothesis.settings.load_profile("here")
+
+# nox -s tests-uvloop says which; None is asyncio's own.
+LOOP = os.environ.get("TEST_LOOP")
+LOOP_FACTORY = importlib.import_module(LOOP).new_event_loop if LOOP else None
 
 # A shell starts what is to run in the background with SIGINT ignored, and a child of ours would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,7 +43,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"the test left {len(left)} tasks behind: {left}"
 
-    asyncio.run(run(), debug=False)
+    with asyncio.Runner(debug=False, loop_factory=LOOP_FACTORY) as runner:
+        runner.run(run())
     return True
 
 

@@ -180,6 +180,28 @@ async def raw_server(serve: Serve) -> AsyncIterator[int]:
         await server.wait_closed()
 
 
+def open_files() -> int:
+    """How many this process has open, where the system tells."""
+    descriptors = Path("/proc/self/fd")
+    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
+
+
+async def open_files_of_a_warm_loop() -> int:
+    """The same, with those that some event loops open for themselves, late: with their first connection."""
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with raw_server(hang_up) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+    for _ in range(10):  # what was closed just now
+        await asyncio.sleep(0)
+    return open_files()
+
+
 def only(values: Iterable[Any]) -> Any:
     """The one value there is."""
     (value,) = values

@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,6 +11,7 @@ from aiohttp import AddrInfoType
 from certs import Authority
 from harness.calls import finish
 from harness.servers import Connection, Server, serve, session
+from support import open_files, open_files_of_a_warm_loop
 from yarl import URL
 
 from descope_native import (
@@ -38,11 +38,6 @@ async def in_pieces(connection: Connection) -> None:
         for start in range(0, len(answer), len(answer) // 3 + 1):
             connection.send(answer[start : start + len(answer) // 3 + 1])
             await asyncio.sleep(0)
-
-
-def open_files() -> int:
-    descriptors = Path("/proc/self/fd")
-    return len(list(descriptors.iterdir())) if descriptors.is_dir() else 0
 
 
 async def cancelled_after(steps: int, call: "asyncio.Task[FinishResult]") -> bool:
@@ -75,7 +70,7 @@ async def test_a_call_cancelled_at_any_step_leaves_the_next_one_clean(
     caplog.set_level("INFO", "descope_native")
     async with served(tls=tls) as (server, url, authority):
         context = authority.client_context()
-        before, cancelled = open_files(), 0
+        before, cancelled = await open_files_of_a_warm_loop(), 0
         for steps in range(MOST_STEPS):
             async with AiohttpTransport.open(ssl=context, limit=1) as transport:
                 if pooled:
@@ -166,7 +161,7 @@ async def test_what_a_dead_call_had_not_written_is_never_sent(end: str) -> None:
             body=b"x" * 1_000_000,
             timeout=0.3 if end == "out of time" else 60,
         )
-        before = open_files()
+        before = await open_files_of_a_warm_loop()
         call = asyncio.create_task(transport.send(request))
         peer, _address = await asyncio.get_running_loop().sock_accept(listener)
         await asyncio.sleep(0.1)

@@ -358,7 +358,7 @@ async def test_a_call_ends_at_its_deadline(answering: Answering) -> None:
         with pytest.raises(RequestTimeout) as caught:
             await service.finish(**GOOGLE, timeout=0.1)
         elapsed = asyncio.get_running_loop().time() - started
-    assert 0.1 <= elapsed < 0.4
+    assert 0.1 <= elapsed < 5  # of the 15 that it would have had
     assert caught.value.phase == "wait"
     assert caught.value.outcome is Outcome.UNKNOWN
     assert not caught.value.safe_to_retry
