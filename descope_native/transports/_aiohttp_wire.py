@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 MAX_LINE: Final = 32 * 1024
 """Bytes of a header, which may be a cookie with a token of 16 KiB."""
 MAX_HEAD: Final = 64 * 1024
-MAX_HEADERS: Final = 128
+MAX_HEADERS: Final = 126
+"""As many as both of aiohttp's parsers take: 128, where one counts the first line and the empty one."""
 
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _INTERIM: Final = re.compile(  # RFC 9110 §15.2; a 101 is no announcement, but an answer
