@@ -12,7 +12,14 @@ from harness.calls import failure, finish
 from harness.servers import Connection, answer, answering, serve, session
 from test_tls_ends import GOOD, OURS
 
-from descope_native import DescopeNativeError, FinishResult, Outcome, RejectedError, RequestTimeout
+from descope_native import (
+    DescopeNativeError,
+    FinishResult,
+    Outcome,
+    RejectedError,
+    RequestTimeout,
+    TransportClosed,
+)
 from descope_native.transports import aiohttp as transport_module
 from descope_native.transports.aiohttp import AiohttpTransport
 
@@ -108,3 +115,13 @@ async def test_over_tls_a_loop_that_holds_writes_back_is_waited_for() -> None:
             for _ in range(2):
                 assert (await finish(transport, server.url("https"))).session_jwt == "my.own.token"
     assert len(server.connections) == 1
+
+
+async def test_a_deadline_that_passes_while_a_transport_closes_changes_nothing() -> None:
+    async with serve(Connection.gone) as server, AiohttpTransport.open() as transport:
+        call = asyncio.create_task(failure(transport, server.url(), timeout=0.2))
+        await server.until(lambda: server.received.endswith(b"}"))
+        closing = asyncio.create_task(transport.close())
+        asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+        assert type(await call) is TransportClosed
+        await closing
