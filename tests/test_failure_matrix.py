@@ -134,10 +134,10 @@ UNKNOWN_ROWS = {
     "12 not HTTP": Row(saying(b"SSH-2.0-OpenSSH_9.2\r\n"), UnexpectedResponse, {"status": 0}),
     "12 no status": Row(saying(b"HTTP/1.1 OK\r\n\r\n"), UnexpectedResponse, {"status": 0}),
     "12 oversize header": Row(
-        saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000 + b"\r\n\r\n"), UnexpectedResponse, {"status": 0}
+        saying(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 40000 + b"\r\n\r\n"), UnexpectedResponse, {"status": 0}
     ),
     "12 oversize status line": Row(
-        saying(b"HTTP/1.1 200 " + b"x" * 20000), UnexpectedResponse, {"status": 0}
+        saying(b"HTTP/1.1 200 " + b"x" * 40000), UnexpectedResponse, {"status": 0}
     ),
     "12 too many headers": Row(
         saying(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000 + b"\r\n"), UnexpectedResponse, {"status": 0}

@@ -19,7 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "transports": {"errors"},
     "transports._lifecycle": {"_numbers", "errors", "transports"},
-    "transports._aiohttp_failures": {"errors"},
+    "transports._aiohttp_failures": {"errors", "transports._aiohttp_wire"},
     "transports._aiohttp_outgoing": {"transports", "transports._aiohttp_wire"},
     "transports._aiohttp_wire": set(),
     "transports.aiohttp": {
@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
         "transports",
         "transports._aiohttp_failures",
         "transports._aiohttp_outgoing",
+        "transports._aiohttp_wire",
         "transports._lifecycle",
     },
     "transports.memory": {"errors", "transports", "transports._lifecycle"},

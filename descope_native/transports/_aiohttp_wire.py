@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 MAX_LINE: Final = 32 * 1024
 """Bytes of a header, which may be a cookie with a token of 16 KiB."""
 MAX_HEAD: Final = 64 * 1024
-MAX_HEADERS: Final = 128
+MAX_HEADERS: Final = 126
+"""As many as both of aiohttp's parsers take: 128, where one counts the first line and the empty one."""
 
 _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
-_INTERIM: Final = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")  # a 101 is no announcement, but an answer
+_INTERIM: Final = re.compile(  # RFC 9110 §15.2; a 101 is no announcement, but an answer
+    rb"(?>[\r\n]*+HTTP/1\.[01] 1(?!01)\d\d(?: [^\r\n]*+)?\r?\n(?:[^\r\n]++\r?\n)*+\r?\n)++"
+)
 _LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*(\d{1,15}(?=[ \t]*\r?\n)|)", re.IGNORECASE)
 _CODING: Final = re.compile(rb"\ntransfer-encoding:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.IGNORECASE)
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\r?$)")
@@ -112,9 +115,9 @@ class Wire(asyncio.Protocol):
                 self._refuse(HttpProcessingError(message="the answer is not HTTP"))
                 return
             end = _END_OF_HEAD.search(head, max(0, self._searched - 2))
-            if end is None or not _INTERIM.match(head):
+            if end is None or not (interim := _INTERIM.match(head)):
                 break
-            del head[: end.end()]
+            del head[: interim.end()]
             self._searched = self._line_at = 0
         if end is None:
             self._wait_for_more(head)
@@ -150,7 +153,7 @@ class Wire(asyncio.Protocol):
     # --- the body
 
     def _begin_body(self, head: bytes, rest: bytes) -> None:
-        """Where this answer ends, by RFC 9112 §6.3. Where it does not say that, its connection is not kept."""
+        """Where this answer ends, by RFC 9112 §6.3. Where it does not say so, its connection goes."""
         lengths = {int(length) if length else -1 for length in _LENGTH.findall(head)}
         codings = _CODING.findall(head)
         if len(lengths) > 1:

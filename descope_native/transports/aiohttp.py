@@ -288,7 +288,8 @@ class AiohttpTransport:
             is_known = outgoing.wire is not None
             is_clean = False
             try:
-                is_clean = await self._is_clean(outgoing)
+                if outgoing.wire is None or outgoing.wire.is_clean:
+                    is_clean = await self._is_clean(outgoing.protocol, is_known=is_known)
             finally:
                 if not is_clean:
                     outgoing.drop_connection()
@@ -297,11 +298,10 @@ class AiohttpTransport:
             replaced += not is_known
         return ConnectError("reset", "connections go bad before anything can be sent")
 
-    async def _is_clean(self, outgoing: Outgoing) -> bool:
+    async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
-        protocol = outgoing.protocol
-        if outgoing.wire is not None:  # we had it before, and left it clean
-            return outgoing.wire.is_clean and _is_usable(protocol) and not _has_unread(protocol)
+        if is_known:
+            return _is_usable(protocol) and not _has_unread(protocol)
         if _has_unread(protocol):
             # New to us, but another user of a borrowed session may have left something there. It may
             # as well be of TLS, so the event loop is let read it before it is judged.
@@ -351,7 +351,8 @@ class AiohttpTransport:
             if outgoing.traces:
                 run_without_waiting(outgoing.tell_answer(head))
             answer = await self._read_body(protocol, head, content, progress)
-            is_reusable = not self._connector.force_close and _may_be_reused(outgoing, content, wire)
+            is_kept = wire.is_clean and not self._connector.force_close
+            is_reusable = is_kept and _may_be_reused(outgoing, content)
             return answer
         finally:
             if is_reusable:
@@ -435,12 +436,11 @@ async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp
     return Head(url, message.code, message.reason, message.version, message.headers, pairs), content
 
 
-def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader, wire: Wire) -> bool:
+def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
     """Whether neither side has anything more to say, so that the next call may have the connection."""
     transport = cast("asyncio.Transport", outgoing.transport)
     return (
-        wire.is_clean
-        and content.is_eof()
+        content.is_eof()
         and content is not aiohttp.EMPTY_PAYLOAD  # to a 101 or 204 there may be more than it should have
         and not outgoing.protocol.should_close
         and not transport.is_closing()
