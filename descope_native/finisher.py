@@ -3,13 +3,13 @@
 import asyncio
 import functools
 import logging
-import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, Self, cast
 
 import attrs
 
+from descope_native._clock import now
 from descope_native._numbers import is_positive
 from descope_native.errors import (
     DescopeNativeError,
@@ -165,7 +165,7 @@ class NativeOAuthFinisher:
             ResponseError: an answer that is no session; likewise.
         """
         # Collectors of tracebacks record the locals of every frame: none of ours keeps a secret.
-        call = _Call(_clock())
+        call = _Call()
         try:
             try:
                 proof = FinishRequest(
@@ -198,7 +198,7 @@ class NativeOAuthFinisher:
         return result
 
     async def _attempt(self, proof: FinishRequest, seconds: float, call: "_Call") -> FinishResult:
-        left = max(call.started + seconds - call.clock(), 0.0)
+        left = max(call.started + seconds - now(), 0.0)
         request = self._endpoint.build_request(proof, left)
         call.begin(request)
         try:
@@ -212,14 +212,6 @@ class NativeOAuthFinisher:
             if isinstance(error, RejectedError):
                 call.refused = error
             raise
-
-
-def _clock() -> Callable[[], float]:
-    """The event loop's own clock, by which every deadline is kept; tests freeze and move the others."""
-    try:
-        return asyncio.get_running_loop().time
-    except RuntimeError:  # the transport says what is wrong with that
-        return time.monotonic
 
 
 def _is_unsent(error: BaseException) -> bool:
@@ -236,17 +228,13 @@ def _checked(timeout: float) -> float:
 class _Call:
     """The facts of one call that its log line tells. Nothing about the person."""
 
-    clock: Callable[[], float]
-    started: float = attrs.field(init=False)
+    started: float = attrs.field(factory=now)
     attempts: int = 0
     progress: Progress = attrs.field(factory=lambda: Progress("pool"))
     proved: Outcome | None = None
     refused: RejectedError | None = None
     status: int | None = None
     trace_id: str | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.started = self.clock()
 
     def begin(self, request: HttpRequest) -> None:
         self.attempts += 1
@@ -275,7 +263,7 @@ class _Call:
             "error": error,
             "status": self.status,
             "phase": self.progress.phase,
-            "elapsed": round(self.clock() - self.started, 3),
+            "elapsed": round(now() - self.started, 3),
             "attempts": self.attempts,
             "trace_id": self.trace_id,
         }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from descope_native._clock import now
 from descope_native._numbers import is_count, is_positive
 from descope_native.errors import (
     DescopeNativeError,
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Retry"]
 
 T = TypeVar("T")
-
-
-def _loop_time() -> float:
-    """The clock of the running loop, looked up late: libraries that freeze time replace it."""
-    return asyncio.get_running_loop().time()
 
 
 @attrs.frozen(kw_only=True)
@@ -57,7 +53,7 @@ class Retry:
     initial: float = 0.2
     maximum: float = 5.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    clock: Callable[[], float] = _loop_time
+    clock: Callable[[], float] = now
 
     def __attrs_post_init__(self) -> None:
         if not is_count(self.attempts, 1):

@@ -68,19 +68,20 @@ async def test_a_clock_that_jumps_within_a_call_does_no_harm(frozen: str) -> Non
 
 
 @pytest.mark.parametrize("frozen", FROZEN)
-async def test_retry_works_under_a_frozen_clock(frozen: str) -> None:
+def test_retry_works_under_a_frozen_clock(frozen: str) -> None:
     """Its deadline is of the same clock as the call's."""
     waits: list[float] = []
+    answers = [HttpResponse(429, (("Retry-After", "2"),)), SESSION]
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    answers = [HttpResponse(429, (("Retry-After", "2"),)), SESSION]
+    async def call() -> FinishResult:
+        transport = InMemoryTransport(lambda _: answers.pop(0))
+        return await NativeOAuthFinisher(PROJECT, transport, retry=Retry(sleep=sleep)).finish(**GOOGLE)
+
     with FROZEN[frozen]("2041-05-06"):
-        finisher = NativeOAuthFinisher(
-            PROJECT, InMemoryTransport(lambda _: answers.pop(0)), retry=Retry(sleep=sleep)
-        )
-        assert (await finisher.finish(**GOOGLE)).session_jwt == "s.e.s"
+        assert asyncio.run(call()).session_jwt == "s.e.s"
     assert [wait >= 2 for wait in waits] == [True]
 
 

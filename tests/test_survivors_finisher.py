@@ -26,6 +26,7 @@ from descope_native import (
     Retry,
     UnexpectedResponse,
 )
+from descope_native._clock import now
 from descope_native.finisher import _Call
 from descope_native.models import FrozenDict
 
@@ -252,8 +253,7 @@ async def test_no_attempt_has_less_than_no_time() -> None:
 
     finisher = NativeOAuthFinisher(PROJECT, Late())
     request = FinishRequest(provider="google", state_id="s", id_token="t")
-    moments = [0.0, 9.0]
-    await finisher._attempt(request, 1.0, _Call(lambda: moments.pop(0)))
+    await finisher._attempt(request, 1.0, _Call(started=now() - 9))
     assert seen == [0.0]
 
 
@@ -285,8 +285,7 @@ def test_a_logged_time_has_no_fewer_than_three_places(caplog: pytest.LogCaptureF
     """Ten calls, each a millisecond longer than the one before, do not all end on a hundredth."""
     caplog.set_level(logging.INFO, "descope_native")
     for milliseconds in range(10):
-        moments = [1.0, 1.0 + milliseconds / 1000]
-        _Call(lambda moments=moments: moments.pop(0)).log(logging.INFO, "session")  # type: ignore[misc]
+        _Call(started=now() - milliseconds / 1000).log(logging.INFO, "session")
     last = {round(vars(record)["descope_elapsed"] * 1000) % 10 for record in caplog.records}
     assert len(last) > 1
 

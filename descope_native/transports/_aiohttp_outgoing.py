@@ -185,6 +185,23 @@ class _Harmless:
         return send_harmlessly
 
 
+class ReuseTrace:
+    """Tells whether a connection came from the pool. The connector takes it for a tracer, as nothing else says so."""
+
+    def __init__(self) -> None:
+        self.is_reused = False
+
+    async def send_connection_reuseconn(self) -> None:
+        self.is_reused = True
+
+    def __getattr__(self, signal: str) -> Callable[..., Awaitable[None]]:
+        return _ignore
+
+
+async def _ignore(*_: object, **__: object) -> None:
+    """Any other signal."""
+
+
 def run_without_waiting(telling: Coroutine[Any, Any, None]) -> None:
     """Run it as far as it comes without waiting: neither an answer nor an error waits for its tracers."""
     with suppress(StopIteration, RuntimeError):  # the latter where somebody's tracer will not be stopped

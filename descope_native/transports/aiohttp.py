@@ -50,6 +50,7 @@ import attrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import SSL_ALLOWED_TYPES
 from aiohttp.http import HttpProcessingError, StreamWriter
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from descope_native._numbers import is_count, is_positive
@@ -68,6 +69,7 @@ from descope_native.transports._aiohttp_outgoing import (
     Destination,
     Head,
     Outgoing,
+    ReuseTrace,
     as_text,
     run_without_waiting,
 )
@@ -282,20 +284,21 @@ class AiohttpTransport:
         await _learn_of_writes(asyncio.get_running_loop())
         replaced = 0
         while replaced <= _MOST_REPLACED:
-            outgoing.take(
-                await self._connector.connect(outgoing.destination, outgoing.traces, self._connect_limits)
-            )
+            reuse = ReuseTrace()
+            traces = [*outgoing.traces, cast("Trace", reuse)] if self._is_borrowed else outgoing.traces
+            outgoing.take(await self._connector.connect(outgoing.destination, traces, self._connect_limits))
             is_known = outgoing.wire is not None
             is_clean = False
             try:
-                if outgoing.wire is None or outgoing.wire.is_clean:
+                # One that its owner has used before us may hold half of a stray answer in aiohttp's parser.
+                if outgoing.wire.is_clean if outgoing.wire is not None else not reuse.is_reused:
                     is_clean = await self._is_clean(outgoing.protocol, is_known=is_known)
             finally:
                 if not is_clean:
                     outgoing.drop_connection()
             if is_clean:
                 return None
-            replaced += not is_known
+            replaced += not (is_known or reuse.is_reused)
         return ConnectError("reset", "connections go bad before anything can be sent")
 
     async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:

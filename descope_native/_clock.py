@@ -1,0 +1,12 @@
+"""The one clock that deadlines are kept by."""
+
+import asyncio
+import time
+
+
+def now() -> float:
+    """Seconds of the event loop's own clock, looked up late: tests freeze and move all clocks that they know."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # the transport says what is wrong with that
+        return time.monotonic()
