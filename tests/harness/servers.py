@@ -135,13 +135,21 @@ class DirectConnection(Connection):
     def __init__(self, server: "Server", context: ssl.SSLContext | None = None) -> None:
         super().__init__(server)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context and context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls: ssl.SSLObject | None = None
+        if context is not None:
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._is_shaking_hands = context is not None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         # Of our own, since the loop's may have been closed, and its number given to another.
-        self._socket = socket.socket(fileno=os.dup(super().descriptor()))
+        try:
+            self._socket = socket.socket(fileno=os.dup(super().descriptor()))
+        except OSError:  # the other side was gone before it was taken
+            self._socket = socket.socket()
+            self._socket.close()
+            self.transport.abort()
+            return
         if not self._is_shaking_hands:
             self.server.connected(self)
 
@@ -265,11 +273,11 @@ async def serve(
     server = Server(cast(Script, script), 0)
     loop = asyncio.get_running_loop()
 
-    def connection() -> Connection:
+    def accept() -> Connection:
         return DirectConnection(server, context) if direct else Connection(server)
 
     tls = None if direct else context
-    listener = await loop.create_server(connection, "127.0.0.1", 0, ssl=tls, backlog=1024)
+    listener = await loop.create_server(accept, "127.0.0.1", 0, ssl=tls, backlog=1024)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
