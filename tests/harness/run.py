@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiohttp
 import attrs
@@ -89,6 +89,7 @@ class Run:
     unsent: dict[int, str] = attrs.field(factory=dict)
     deadlines: dict[int, float] = attrs.field(factory=dict)
     in_time: set[int] = attrs.field(factory=set)
+    at_rest: set[DirectConnection] = attrs.field(factory=set)
     owed: dict[Connection, bytes] = attrs.field(factory=dict)
     ticks: deque[float] = attrs.field(factory=lambda: deque(maxlen=_TICKS_TO_END))
     is_relayed: bool = False
@@ -118,7 +119,7 @@ class Run:
             return connection.finish() if rng.random() < 0.5 else connection.reset()
         if start < 0.03:
             await asyncio.sleep(rng.random() * 0.05)
-        while request := await connection.request():
+        while request := await self.next_request(connection):
             found = _REQUEST.match(request)
             if rest := self.owed.pop(connection, None):
                 connection.send_as_it_is(rest)
@@ -130,6 +131,13 @@ class Run:
             else:
                 await self.respond(connection, int(found[1]))
         return None
+
+    async def next_request(self, connection: DirectConnection) -> bytes | None:
+        self.at_rest.add(connection)
+        try:
+            return await connection.request()
+        finally:
+            self.at_rest.discard(connection)
 
     async def respond_to_owner(self, connection: DirectConnection) -> None:
         """What an owner of a borrowed session asks itself, and what comes behind the answer."""
@@ -303,8 +311,10 @@ class Run:
         """
         rng = self.rng
         time.sleep(0.001)  # as in `let_arrive`
-        idle = [each for each in server.connections if isinstance(each, DirectConnection) and each.is_idle()]
-        for connection in rng.sample(idle, min(len(idle), rng.choice([1, 4, 100]))):
+        idle = [each for each in server.connections if each in self.at_rest and each.is_idle()]
+        for connection in rng.sample(
+            cast(list[DirectConnection], idle), min(len(idle), rng.choice([1, 4, 100]))
+        ):
             if connection not in self.owed:
                 self.send_unasked(connection, _NOBODYS_NUMBER)
         time.sleep(rng.choice([0.001, 0.004]))
