@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiohttp
 import attrs
@@ -312,9 +312,7 @@ class Run:
         rng = self.rng
         time.sleep(0.001)  # as in `let_arrive`
         idle = [each for each in server.connections if each in self.at_rest and each.is_idle()]
-        for connection in rng.sample(
-            cast(list[DirectConnection], idle), min(len(idle), rng.choice([1, 4, 100]))
-        ):
+        for connection in rng.sample(idle, min(len(idle), rng.choice([1, 4, 100]))):
             if connection not in self.owed:
                 self.send_unasked(connection, _NOBODYS_NUMBER)
         time.sleep(rng.choice([0.001, 0.004]))
