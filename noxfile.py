@@ -273,3 +273,14 @@ def docs(session: nox.Session) -> None:
     pages = ("", ".converters", ".cookies", ".http_status", ".testing", ".transports", ".transports.aiohttp")
     target = ("--output-directory", str(ROOT / "build" / "api"))
     session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
+
+
+@nox.session(name="harness-loops", python=PYTHONS[-1], requires=["build"])
+def harness_loops(session: nox.Session) -> None:
+    """Run the ground-truth harness on the newest uvloop, and on one that keeps its writes back."""
+    install_wheel(session, *group("tests"))
+    harness = ("python", str(ROOT / "tests" / "harness"), "--loop", "uvloop", "--tls-share", "0.4")
+    for uvloop in ("uvloop==0.21.0", "uvloop>=0.23"):
+        session.install(uvloop)
+        for eager in ((), ("--eager",)):
+            session.run(*harness, "--calls", "3000", *eager, *session.posargs, env={"PYTHONSAFEPATH": "1"})

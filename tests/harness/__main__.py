@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import secrets
 import sys
 from pathlib import Path
@@ -25,12 +26,16 @@ def main() -> int:
         action="store_true",
         help="strays in flight on reused and on fresh connections: what only the latter exclude",
     )
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--eager", action="store_true", help="with eager tasks (Python 3.12 and later)")
     arguments = parser.parse_args()
+    loop_factory = importlib.import_module(arguments.loop).new_event_loop
     violations = 0
     runs: tuple[tuple[str, float, dict[str, Any]], ...] = (
         ("plain", 1 - arguments.tls_share - arguments.fresh_share, {}),
         ("TLS", arguments.tls_share, {"tls": True}),
-        ("fresh connections, strays in flight", arguments.fresh_share, {"reuse": False}),
+        ("fresh connections, strays in flight", arguments.fresh_share / 2, {"reuse": False}),
+        ("the same over TLS", arguments.fresh_share / 2, {"reuse": False, "tls": True}),
     )
     if arguments.trade:
         runs = (
@@ -39,7 +44,9 @@ def main() -> int:
         )
     for name, share, options in runs:
         print(f"--- {name}", flush=True)
-        figures = asyncio.run(run(round(arguments.calls * share), arguments.seed, progress=True, **options))
+        calls = round(arguments.calls * share)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            figures = runner.run(run(calls, arguments.seed, eager=arguments.eager, progress=True, **options))
         print(figures, flush=True)
         violations += len(figures.violations)
     return 1 if violations else 0

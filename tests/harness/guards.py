@@ -5,6 +5,7 @@ from typing import Any
 import aiohttp
 
 from descope_native import ConnectError, ConnectionLost, HttpResponse
+from descope_native.transports._lifecycle import Lifecycle
 from descope_native.transports.aiohttp import AiohttpTransport
 
 
@@ -47,3 +48,17 @@ class FollowingRedirects(WithCookieJar):
     """Goes where it is told to go, too."""
 
     follows_redirects = True
+
+
+class DeafWhenLate(AiohttpTransport):
+    """Gives a call up at its deadline, whatever has arrived before while the loop was held up."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._lifecycle = _ByTheClock()
+
+
+class _ByTheClock(Lifecycle):
+    def _expire(self, clock: Any, *_: object) -> None:
+        if not clock.expired():
+            clock._on_timeout()  # as asyncio's own timer does, without another turn of the loop

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
+import os
 import select
 import socket
 import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import cast
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar, cast
 
 Script = Callable[["Connection"], Awaitable[object]]
+AnyConnection = TypeVar("AnyConnection", bound="Connection")
 
 
 def answer(status: int = 200, body: bytes | dict[str, object] = b"", *headers: str) -> bytes:
@@ -98,17 +100,21 @@ class Connection(asyncio.Protocol):
 
     def reset(self) -> None:
         """RST."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.fileno() >= 0:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if (descriptor := self.descriptor()) >= 0:
+            with socket.socket(fileno=os.dup(descriptor)) as sock:  # uvloop's own has no options
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
+
+    def descriptor(self) -> int:
+        """The socket's, or -1 once it is closed."""
+        sock = self.transport.get_extra_info("socket")
+        return -1 if sock is None else int(sock.fileno())
 
     def is_idle(self) -> bool:
         """Whether nothing of a next request has arrived, not even in the kernel."""
-        sock = self.transport.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0 or self.transport.is_closing():
+        if (descriptor := self.descriptor()) < 0 or self.transport.is_closing():
             return False
-        return self.read == len(self.received) and not select.select([sock], [], [], 0)[0]
+        return self.read == len(self.received) and not select.select([descriptor], [], [], 0)[0]
 
     def let_arrive(self) -> None:
         """Hold the loop still until what either side has sent is with the other.
@@ -117,6 +123,100 @@ class Connection(asyncio.Protocol):
         nothing tells when. Without this a stray meant for an idle connection may meet a request.
         """
         time.sleep(0.001)
+
+
+class DirectConnection(Connection):
+    """A connection whose bytes are with the kernel as soon as they are sent, whatever the event loop.
+
+    uvloop keeps what is written back until the end of the loop's turn, and so does TLS in a transport of
+    either. Who wants to know which came first, a stray or a request, needs more: here TLS is done by hand.
+    """
+
+    def __init__(self, server: "Server", context: ssl.SSLContext | None = None) -> None:
+        super().__init__(server)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls: ssl.SSLObject | None = None
+        if context is not None:
+            self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._is_shaking_hands = context is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        # Of our own, since the loop's may have been closed, and its number given to another.
+        try:
+            self._socket = socket.socket(fileno=os.dup(super().descriptor()))
+        except OSError:  # the other side was gone before it was taken
+            self._socket = socket.socket()
+            self._socket.close()
+            self.transport.abort()
+            return
+        if not self._is_shaking_hands:
+            self.server.connected(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._socket.close()
+        super().connection_lost(exc)
+
+    def descriptor(self) -> int:
+        return self._socket.fileno()
+
+    def data_received(self, data: bytes) -> None:
+        if self._tls is not None:
+            self._incoming.write(data)
+            data = self._decrypted(self._tls)
+        if data:
+            super().data_received(data)
+
+    def _decrypted(self, tls: ssl.SSLObject) -> bytes:
+        chunks = []
+        try:
+            if self._is_shaking_hands:
+                tls.do_handshake()
+                self._is_shaking_hands = False
+                self.server.connected(self)
+            while chunk := tls.read(65536):
+                chunks.append(chunk)
+            self.finish()  # the other side has ended it
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            self.transport.abort()
+        self.send_as_it_is(self._outgoing.read())
+        return b"".join(chunks)
+
+    def sealed(self, data: bytes) -> bytes:
+        """What goes over the wire for this: a TLS record, or the very bytes."""
+        if self._tls is None:
+            return data
+        with suppress(ssl.SSLError):  # where the other side has ended it
+            self._tls.write(data)
+        return self._outgoing.read()
+
+    def send(self, data: bytes) -> None:
+        if data and not self.transport.is_closing():
+            self.send_as_it_is(self.sealed(data))
+
+    def send_as_it_is(self, data: bytes) -> None:
+        """Send what is sealed already, or a part of it."""
+        if self.transport.is_closing() or not data:
+            return
+        sent = 0
+        try:
+            if not self.transport.get_write_buffer_size():
+                sent = os.write(self.descriptor(), data)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return  # the other side is gone, as the loop is going to hear
+        if sent < len(data):
+            self.transport.write(data[sent:])
+
+    def finish(self) -> None:
+        if self._tls is not None and not self._is_shaking_hands:
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self.send_as_it_is(self._outgoing.read())
+        super().finish()
 
 
 class Server:
@@ -163,11 +263,21 @@ class Server:
 
 
 @asynccontextmanager
-async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serve(
+    script: Callable[[AnyConnection], Awaitable[object]],
+    context: ssl.SSLContext | None = None,
+    *,
+    direct: bool = False,
+) -> AsyncIterator[Server]:
     """A server on a free port of localhost, which runs the script for each connection."""
-    server = Server(script, 0)
+    server = Server(cast(Script, script), 0)
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, ssl=context, backlog=1024)
+
+    def accept() -> Connection:
+        return DirectConnection(server, context) if direct else Connection(server)
+
+    tls = None if direct else context
+    listener = await loop.create_server(accept, "127.0.0.1", 0, ssl=tls, backlog=1024)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -182,6 +292,41 @@ async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncI
         await listener.wait_closed()
     if server.failures:
         raise server.failures[0]
+
+
+class _Far(asyncio.Protocol):
+    """The other end of a tunnel."""
+
+    def __init__(self, near: Connection) -> None:
+        self._near = near
+
+    def data_received(self, data: bytes) -> None:
+        self._near.send(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._near.finish()
+
+
+async def tunnel(connection: Connection) -> None:
+    """What a proxy does for each connection: CONNECT, and then it hands on what comes, either way."""
+    request = await connection.request()
+    if request is None:
+        return
+    port = int(request.split(b" ")[1].rpartition(b":")[2])
+    loop = asyncio.get_running_loop()
+    try:
+        far, _ = await loop.create_connection(lambda: _Far(connection), "127.0.0.1", port)
+    except OSError:
+        connection.send(answer(502))
+        return
+    try:
+        connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        while await connection.arrived(connection.read + 1):
+            if not far.is_closing():
+                far.write(bytes(connection.received[connection.read :]))
+            connection.read = len(connection.received)
+    finally:
+        far.close()
 
 
 def unused_port() -> int:
