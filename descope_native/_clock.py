@@ -5,7 +5,7 @@ import time
 
 
 def now() -> float:
-    """Seconds of the event loop's own clock, looked up late: tests freeze and move all clocks that they know."""
+    """Seconds of the event loop's own clock. Looked up late, since tests freeze and move clocks."""
     try:
         return asyncio.get_running_loop().time()
     except RuntimeError:  # the transport says what is wrong with that

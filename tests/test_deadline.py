@@ -74,7 +74,7 @@ async def test_a_call_that_has_not_sent_yet_does_not_send_beyond_its_deadline() 
     """Its code is still good."""
 
     async def held(*_arguments: object, **_options: object) -> bool:
-        time.sleep(0.15)  # noqa: ASYNC251
+        time.sleep(0.15)  # noqa: ASYNC251 -- somebody holds the loop
         for _ in range(5):
             await asyncio.sleep(0)
         return True

@@ -387,9 +387,10 @@ async def test_what_the_owner_of_a_session_left_on_its_connections_is_not_our_an
         assert len(server.connections) == 2
 
 
-@pytest.mark.parametrize("spoiled", [2, 3])
-async def test_a_few_connections_that_their_owner_has_spoiled_are_replaced(spoiled: int) -> None:
-    """More than two are taken for a peer that spoils each new one: nothing is sent, and the caller told."""
+@pytest.mark.parametrize("stray", [STRAY, STRAY[:9], b""])
+@pytest.mark.parametrize("used", [1, 4])
+async def test_connections_that_their_owner_has_used_are_replaced(used: int, stray: bytes) -> None:
+    """However many, and whatever lies in aiohttp's parser of them: nobody can see that, so none is taken."""
     gate = asyncio.Event()
 
     async def script(connection: Connection) -> None:
@@ -402,19 +403,12 @@ async def test_a_few_connections_that_their_owner_has_spoiled_are_replaced(spoil
             await response.read()
 
     async with serve(script) as server, aiohttp.ClientSession() as owner:
-        calls = [asyncio.create_task(his(owner, server.url())) for _ in range(spoiled)]
-        await server.until(lambda: len(server.connections) == spoiled)
+        calls = [asyncio.create_task(his(owner, server.url())) for _ in range(used)]
+        await server.until(lambda: len(server.connections) == used)
         gate.set()
         await asyncio.gather(*calls)
         for connection in server.connections:
-            connection.send(STRAY)
+            connection.send(stray)
         await settled()
-        transport = AiohttpTransport(owner)
-        if spoiled == 2:
-            assert (await finish(transport, server.url(), "mine")).session_jwt == "mine"
-        else:
-            error = await failure(transport, server.url())
-            assert isinstance(error, ConnectError)
-            assert error.args == ("reset", "connections go bad before anything can be sent", True)
-        assert server.received.count(CODE.encode()) == 0
-        assert len(server.connections) == 3
+        assert (await finish(AiohttpTransport(owner), server.url(), "mine")).session_jwt == "mine"
+        assert len(server.connections) == used + 1

@@ -778,8 +778,9 @@ async def test_a_call_that_is_cancelled_while_it_looks_at_a_connection_lets_go_o
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        await asyncio.wait_for(server.connections[0].gone(), 5)
-    assert len(server.connections) == 1
+        async with asyncio.timeout(5):
+            await server.connections[0].gone()
+            await server.until(lambda: not server.open)
 
 
 @pytest.mark.filterwarnings("ignore:The ssl_shutdown_timeout:DeprecationWarning")

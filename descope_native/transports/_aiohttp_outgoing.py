@@ -186,10 +186,13 @@ class _Harmless:
 
 
 class ReuseTrace:
-    """Tells whether a connection came from the pool. The connector takes it for a tracer, as nothing else says so."""
+    """A tracer that tells whether a connection came from the pool; nothing else that is public does."""
 
     def __init__(self) -> None:
         self.is_reused = False
+
+    def as_trace(self) -> Trace:
+        return cast("Trace", self)
 
     async def send_connection_reuseconn(self) -> None:
         self.is_reused = True

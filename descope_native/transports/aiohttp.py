@@ -50,7 +50,6 @@ import attrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import SSL_ALLOWED_TYPES
 from aiohttp.http import HttpProcessingError, StreamWriter
-from aiohttp.tracing import Trace
 from yarl import URL
 
 from descope_native._numbers import is_count, is_positive
@@ -285,7 +284,7 @@ class AiohttpTransport:
         replaced = 0
         while replaced <= _MOST_REPLACED:
             reuse = ReuseTrace()
-            traces = [*outgoing.traces, cast("Trace", reuse)] if self._is_borrowed else outgoing.traces
+            traces = [*outgoing.traces, reuse.as_trace()] if self._is_borrowed else outgoing.traces
             outgoing.take(await self._connector.connect(outgoing.destination, traces, self._connect_limits))
             is_known = outgoing.wire is not None
             is_clean = False
