@@ -2,7 +2,7 @@
 
 import base64
 import json
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 MAX_TOKEN: Final = 16 * 1024
 """Characters that a token may have."""
@@ -41,6 +41,7 @@ def read_times(token: str) -> TokenTimes:
         return TokenTimes(None, None)
     if not isinstance(claims, dict):
         return TokenTimes(None, None)
+    claims = cast("dict[str, object]", claims)
     return TokenTimes(_seconds(claims.get("iat")), _seconds(claims.get("exp")))
 
 

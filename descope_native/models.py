@@ -106,7 +106,12 @@ def none_if_empty(value: Any) -> Any:
     return None if isinstance(value, str) and not value else value
 
 
-def _none_if_blank(part: Any) -> Any:
+def _optional_text(text: str | None) -> str | None:
+    """As `none_if_empty`, with the types that callers see in an ``__init__``."""
+    return cast("str | None", none_if_empty(text))
+
+
+def _none_if_blank(part: str | None) -> str | None:
     return None if isinstance(part, str) and not part.strip() else part
 
 
@@ -130,28 +135,31 @@ class AppleUser:
                 )
 
 
-def _name_to_send(user: Any) -> Any:
+def _name_to_send(user: AppleUser | str | None) -> AppleUser | str | None:
     """The user, or None where the name is empty: sent as it is, it would wipe the one that is there."""
     user = none_if_empty(user)
     if isinstance(user, AppleUser):
         return None if user == AppleUser() else user
-    if not _is_json_text(user):
-        return user  # to be refused
+    if user is None or not _is_json_text(user):
+        return user  # what is no JSON is refused later
     parsed = _parse_json(user)
     if parsed in (None, {}):
         return None
     if not isinstance(parsed, dict) or "name" not in parsed:
         return user
-    name = parsed["name"]
-    filled = {key: part for key, part in name.items() if _is_filled(part)} if isinstance(name, dict) else name
+    fields = cast("dict[str, Any]", parsed)
+    name = filled = fields["name"]
+    if isinstance(name, dict):
+        parts = cast("dict[str, Any]", name)
+        filled = {key: part for key, part in parts.items() if _is_filled(part)}
     if not _is_filled(filled):
         return None
     # As it came, where nothing had to be left out.
-    return user if filled == name else json.dumps(parsed | {"name": filled})
+    return user if filled == name else json.dumps(fields | {"name": filled})
 
 
 def _is_filled(part: object) -> bool:
-    return _none_if_blank(part) not in (None, {}, [])
+    return bool(part.strip()) if isinstance(part, str) else part not in (None, {}, [])
 
 
 @attrs.frozen(kw_only=True)
@@ -177,11 +185,11 @@ class FinishRequest:
 
     provider: str
     state_id: str = attrs.field(repr=False)
-    code: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
-    id_token: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
+    code: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    id_token: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
     user: AppleUser | str | None = attrs.field(default=None, converter=_name_to_send, repr=False)
-    known_device_jwt: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
-    trusted_device_jwt: str | None = attrs.field(default=None, converter=none_if_empty, repr=False)
+    known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.

@@ -71,7 +71,7 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
     (lambda: finisher(timeout=0), "timeout must be seconds, more than 0"),
     (lambda: Retry(attempts=0), "attempts must be a whole number, 1 at least"),
     (lambda: Retry(initial=0), "initial and maximum must be seconds, 0 < initial <= maximum"),
-    (lambda: AppleUser(given_name=1), "given_name must be a string, 4096 characters at most, or None"),
+    (lambda: AppleUser(given_name=1), "given_name must be a string, 4096 characters at most, or None"),  # type: ignore[arg-type]
     (lambda: request(provider=""), "provider is empty"),
     (lambda: request(state_id=""), "state_id is empty"),
     (lambda: finisher(""), "project_id is empty"),
