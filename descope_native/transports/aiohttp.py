@@ -14,8 +14,8 @@ between, for more, and could not say whether a byte has left. What aiohttp does 
     StreamReader        ``total_bytes``, ``set_exception``; `EMPTY_PAYLOAD`
     StreamWriter        ``write_headers``, ``write``
     Trace               its ``send_request_…``; of `TraceConfig` ``trace_config_ctx``
-    TCP transports      ``set_write_buffer_limits``, ``get_write_buffer_size`` and ``set_protocol``, which asyncio
-                        documents and aiohttp does not expect
+    its TCP transports  ``set_write_buffer_limits``, ``set_protocol``: documented by asyncio, and aiohttp does
+                        not expect them
     the rest            ``HttpProcessingError``, ``HttpVersion``, ``SSL_ALLOWED_TYPES``
 
 The contract tests notice where it changes.
@@ -99,8 +99,8 @@ class AiohttpTransport:
     settings, and nothing else of it: no cookie jar, middlewares, default headers, auth, proxies or
     ``raise_for_status``, since each of them could hand one user's data to another or send a code
     twice. Its trace configs hear of connections, and of each call's start, head and failure; not of
-    bodies, which hold codes and tokens. A connection that its owner has used before us is closed, not taken: what
-    is left in its parser cannot be seen. The session stays its owner's to close. Make it inside the
+    bodies, which hold codes and tokens. A connection that its owner has used before us is closed, not
+    taken: what is left in its parser cannot be seen. The session stays its owner's to close. Make it inside the
     event loop that is going to use it. Its idle connections are looked at before they are used; those of
     a session of our own are ended as soon as they say anything unasked.
 
