@@ -101,8 +101,8 @@ class AiohttpTransport:
     twice. Its trace configs hear of connections, and of each call's start, head and failure; not of
     bodies, which hold codes and tokens. A connection that its owner has used before us is closed, not
     taken: what is left in its parser cannot be seen. The session stays its owner's to close. Make it
-    inside the event loop that is going to use it. Its idle connections are looked at before they are used; those of
-    a session of our own are ended as soon as they say anything unasked.
+    inside the event loop that is going to use it. Its idle connections are looked at before they are
+    used; those of a session of our own are ended as soon as they say anything unasked.
 
     `AiohttpTransport.open` opens, owns and closes a session of its own.
 
