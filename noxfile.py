@@ -275,7 +275,7 @@ def docs(session: nox.Session) -> None:
     session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
 
 
-@nox.session(name="harness-loops", python=PYTHONS[-1], requires=["build"])
+@nox.session(default=False, name="harness-loops", python=PYTHONS[-1], requires=["build"])
 def harness_loops(session: nox.Session) -> None:
     """Run the ground-truth harness on the newest uvloop, and on one that keeps its writes back."""
     install_wheel(session, *group("tests"))
