@@ -765,24 +765,6 @@ async def test_half_a_stray_head_that_nobody_has_read_yet_spoils_a_connection_of
     assert len(server.connections) == 2
 
 
-async def test_a_call_that_is_cancelled_while_it_looks_at_a_connection_lets_go_of_it() -> None:
-    """It is neither kept, with what came over it, nor left to the garbage collector."""
-    script = servers.answering(servers.session("a.b.c"))
-    async with serve(script) as server, aiohttp.ClientSession() as owner:
-        async with owner.post(server.url()) as response:
-            await response.read()
-        server.connections[0].send(b"HTTP/1.1 200 Wha")
-        server.connections[0].let_arrive()
-        call = asyncio.create_task(AiohttpTransport(owner).send(to(server)))
-        await asyncio.sleep(0)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        async with asyncio.timeout(5):
-            await server.connections[0].gone()
-            await server.until(lambda: not server.open)
-
-
 @pytest.mark.filterwarnings("ignore:The ssl_shutdown_timeout:DeprecationWarning")
 async def test_an_owner_who_closes_his_session_politely_does_not_keep_who_reads_from_it() -> None:
     """His connector waits for a goodbye of TLS that never comes; the call ends without it."""
