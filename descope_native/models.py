@@ -53,8 +53,9 @@ class FrozenDict(dict[str, V]):
         """Refused, with a `TypeError`."""
         raise TypeError("a FrozenDict cannot be changed; dict() of it makes a copy that can")
 
-    __setitem__ = __delitem__ = __ior__ = cast("Any", _refuse)
-    clear = pop = popitem = setdefault = update = cast("Any", _refuse)
+    if not TYPE_CHECKING:  # to type checkers they are a dict's, which they replace
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        clear = pop = popitem = setdefault = update = _refuse
 
     def copy(self) -> Self:
         """Itself, as the copy of a ``frozenset`` is."""
