@@ -239,7 +239,7 @@ def make_endpoint(
     """Check what a deployment configures. Raises `InvalidRequestError`, which names no value."""
     key, base_url = none_if_empty(key), none_if_empty(base_url)
     # The project id ends up in a host name and in a header, the key in a header.
-    if isinstance(project_id, str) and not project_id:
+    if project_id == "":
         raise InvalidRequestError("project_id is empty")
     if not isinstance(project_id, str) or not _PROJECT_ID.fullmatch(project_id):
         raise InvalidRequestError("project_id must be a token of printable ASCII, like P2abc…")
@@ -390,8 +390,8 @@ def read_cookies(lines: list[str], now: float | None) -> dict[str, str]:
             value = value[1:-1]
         if not value or _is_expired(attributes, now, value):
             continue
-        times = read_times(value) if is_token(value) else None
-        age = (times is not None, *((times.issued or 0, times.ends or 0) if times else (0, 0)))
+        times = read_times(value)
+        age = (is_token(value), times.issued or 0, times.ends or 0)
         if name not in cookies or age >= cookies[name][0]:
             cookies[name] = age, value
     return {name: value for name, (_, value) in cookies.items()}

@@ -42,18 +42,17 @@ class FrozenDict(dict[str, V]):
         _fill(self, items)
         return self
 
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        """Refused, with a `TypeError`."""
+        raise TypeError("a FrozenDict cannot be changed; dict() of it makes a copy that can")
+
     if TYPE_CHECKING:
 
         def __init__(self, items: Mapping[str, V] | Iterable[tuple[str, V]] = (), /) -> None: ...
 
     else:
         __init__ = object.__init__  # which does nothing; dict's adds to it when called again
-
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        """Refused, with a `TypeError`."""
-        raise TypeError("a FrozenDict cannot be changed; dict() of it makes a copy that can")
-
-    if not TYPE_CHECKING:  # to type checkers they are a dict's, which they replace
+        # Type checkers know a dict's, whose types these keep.
         __setitem__ = __delitem__ = __ior__ = _refuse
         clear = pop = popitem = setdefault = update = _refuse
 

@@ -18,11 +18,12 @@ ARROWS: dict[str, set[str]] = {
     "_numbers": set(),
     "errors": set(),
     "transports": {"errors"},
-    "transports._lifecycle": {"_numbers", "errors", "transports"},
+    "transports._lifecycle": {"_clock", "_numbers", "errors", "transports"},
     "transports._aiohttp_failures": {"errors", "transports._aiohttp_wire"},
     "transports._aiohttp_outgoing": {"transports", "transports._aiohttp_wire"},
     "transports._aiohttp_wire": set(),
     "transports.aiohttp": {
+        "_clock",
         "_numbers",
         "errors",
         "transports",

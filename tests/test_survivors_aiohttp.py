@@ -723,7 +723,7 @@ async def test_a_cancellation_outside_of_any_task_passes() -> None:
 
     async with aiohttp.ClientSession(connector=Waiting()) as owner:
         request = HttpRequest(method="POST", url=URL("https://a"), headers={}, body=b"", timeout=1.0)
-        by_hand = AiohttpTransport(owner)._call(request)
+        by_hand = AiohttpTransport(owner)._call(request, math.inf)
         with mock.patch("asyncio.current_task", return_value=None):
             by_hand.send(None)
             with pytest.raises(asyncio.CancelledError):

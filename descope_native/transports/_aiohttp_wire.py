@@ -65,6 +65,8 @@ class Wire(asyncio.Protocol):
         """The answer has come to its end, and nothing has come behind it."""
         self.is_early = False
         """The answer began before all of the request had left this process."""
+        self.is_malformed = False
+        """A chunk of the answer is none."""
         self._is_held_back = False
         self._head = bytearray()
         self._searched = self._line_at = 0
@@ -203,7 +205,7 @@ class Wire(asyncio.Protocol):
             size = _SIZE.match(self._line)
             self._left = int(size[1], 16) if size else 0
             if size is None:
-                self._step = self._skip_all  # the parser judges it
+                self._give_up_chunks()
             else:
                 self._step = self._skip_chunk if self._left else self._read_trailer
             self._line = b""
@@ -219,7 +221,10 @@ class Wire(asyncio.Protocol):
     def _read_end_of_chunk(self, data: bytes, at: int) -> int:
         at = self._read_line(data, at)
         if self._is_whole_line:
-            self._step = self._skip_all if self._line.rstrip(b"\r\n") else self._read_size
+            if self._line.rstrip(b"\r\n"):
+                self._give_up_chunks()
+            else:
+                self._step = self._read_size
             self._line = b""
         return at
 
@@ -236,8 +241,12 @@ class Wire(asyncio.Protocol):
         self._line += data[at : stop or len(data)]
         if len(self._line) > MAX_LINE:
             self._is_whole_line = False
-            self._step = self._skip_all  # the parser judges it
+            self._give_up_chunks()
         return stop or len(data)
+
+    def _give_up_chunks(self) -> None:
+        self.is_malformed = True  # the parser ends it, but a connection that is lost meanwhile would hide why
+        self._step = self._skip_all
 
     # --- the rest of a connection's life
 

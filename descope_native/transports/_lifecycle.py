@@ -8,6 +8,7 @@ from functools import partial
 from types import TracebackType
 from typing import Final, TypeVar
 
+from descope_native._clock import running_loop
 from descope_native._numbers import is_count
 from descope_native.errors import (
     InvalidRequestError,
@@ -61,7 +62,7 @@ class Opening(AbstractAsyncContextManager[T_co]):
     async def __aenter__(self) -> T_co:
         if self._was_entered:
             raise InvalidRequestError("what open() returns is entered once; call open() again")
-        if _running_loop() is None:
+        if running_loop() is None:
             raise InvalidRequestError("no event loop runs here; enter open() in asyncio.run()")
         self._was_entered = True
         return await self._opened.__aenter__()
@@ -87,7 +88,7 @@ class Lifecycle:
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._is_bound = loop is not None
-        self._loop = loop or _running_loop()
+        self._loop = loop or running_loop()
         self._forks = len(_forks)
         self._in_flight: set[asyncio.Timeout] = set()
         self._drained = asyncio.Event()
@@ -137,7 +138,7 @@ class Lifecycle:
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""
         self.closed = True
-        running = _running_loop()
+        running = running_loop()
         # The calls of another process or loop are not ours to end.
         if running is None or self._loop is not running or self._forks != len(_forks):
             return
@@ -154,7 +155,7 @@ class Lifecycle:
                 problem = "the transport was opened before a fork; open one per process"
                 raise TransportClosed("pool", problem)
             self._loop, self._forks = None, len(_forks)
-        running = _running_loop()
+        running = running_loop()
         if running is None:
             raise TransportError("pool", "no event loop runs here; run the call with asyncio.run()")
         if self._loop not in {None, running}:
@@ -162,14 +163,6 @@ class Lifecycle:
         if asyncio.current_task() is None:  # a deadline needs one
             raise TransportError("pool", "no task runs here; wrap the call in asyncio.create_task()")
         self._loop, self._is_bound = running, True
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    """The event loop of this thread. There is none in the child of a fork, even within a coroutine."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _closed_in(phase: Phase) -> TransportClosed:

@@ -54,12 +54,14 @@ from aiohttp.client_reqrep import SSL_ALLOWED_TYPES
 from aiohttp.http import HttpProcessingError, StreamWriter
 from yarl import URL
 
+from descope_native._clock import now
 from descope_native._numbers import is_count, is_positive
 from descope_native.errors import (
     ConnectError,
     DescopeNativeError,
     InvalidRequestError,
     Phase,
+    RequestTimeout,
     TransportClosed,
     TransportError,
     UnexpectedResponse,
@@ -232,14 +234,15 @@ class AiohttpTransport:
         if self._proxy.url is not None and request.url.scheme != "https":
             problem = "plain http does not go through a proxy, which could read it"
             raise ConnectError("proxy", problem, safe_to_retry=False)
+        deadline = now() + request.timeout
         async with self._slots:
             request.progress.phase = "connect"
-            answer = await self._call(request)
+            answer = await self._call(request, deadline)
         if isinstance(answer, HttpResponse):
             return answer
         raise answer
 
-    async def _call(self, request: HttpRequest) -> HttpResponse | DescopeNativeError:
+    async def _call(self, request: HttpRequest, deadline: float) -> HttpResponse | DescopeNativeError:
         # Failures are handed over by return value: an exception of aiohttp's quotes requests, and so
         # would each traceback and context that it is part of.
         progress = request.progress
@@ -253,7 +256,10 @@ class AiohttpTransport:
         try:
             if outgoing.traces:
                 await outgoing.tell_start()
-            failure = await self._connect(outgoing)
+            failure: DescopeNativeError | None = await self._connect(outgoing)
+            if failure is None and now() >= deadline:  # the loop was held up, and no timer has had its turn
+                outgoing.drop_connection()
+                failure = RequestTimeout("connect", request.timeout)
             answer = failure if failure is not None else await self._converse(outgoing)
         except asyncio.CancelledError:
             # A connector that its owner closes cancels the futures that its callers queue on, and a resolver
@@ -355,7 +361,7 @@ class AiohttpTransport:
                 progress.answer = HttpResponse(head.status, head.pairs)
             if outgoing.traces:
                 run_without_waiting(outgoing.tell_answer(head))
-            answer = await self._read_body(protocol, head, content, progress)
+            answer = await self._read_body(outgoing, head, content)
             is_kept = wire.is_clean and not self._connector.force_close
             is_reusable = is_kept and _may_be_reused(outgoing, content)
             return answer
@@ -367,8 +373,9 @@ class AiohttpTransport:
                 outgoing.drop_connection()
 
     async def _read_body(
-        self, protocol: ResponseHandler, head: Head, content: aiohttp.StreamReader, progress: Progress
+        self, outgoing: Outgoing, head: Head, content: aiohttp.StreamReader
     ) -> HttpResponse | DescopeNativeError:
+        protocol, progress = outgoing.protocol, outgoing.request.progress
         headers = head.pairs
         chunks: list[bytes] = []
         left = self._max_body
@@ -383,7 +390,9 @@ class AiohttpTransport:
                         return progress.answer or too_large(head.status, self._max_body)
             return HttpResponse(head.status, headers, b"".join(chunks))
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
-            return progress.answer or self._if_closed("read") or body_failure(head.status, error, protocol)
+            is_malformed = cast("Wire", outgoing.wire).is_malformed
+            problem = HttpProcessingError() if is_malformed else error
+            return progress.answer or self._if_closed("read") or body_failure(head.status, problem, protocol)
         finally:
             del headers, chunks  # they hold tokens, and this frame may be in a traceback
 

@@ -30,7 +30,7 @@ class WithCookieJar(AiohttpTransport):
 
     follows_redirects = False
 
-    async def _call(self, request: Any) -> Any:
+    async def _call(self, request: Any, _: float) -> Any:
         request.progress.phase = "send"
         try:
             async with self._session.post(
