@@ -14,5 +14,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 def now() -> float:
     """Seconds of the event loop's own clock. Looked up late, since tests freeze and move clocks."""
-    loop = running_loop()
-    return loop.time() if loop is not None else time.monotonic()  # a transport says what is wrong with that
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:  # the transport says what is wrong with that
+        return time.monotonic()
