@@ -21,20 +21,12 @@ NAME: Final[str] = PYPROJECT["project"]["name"]
 EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
 DECLARED: Final = [*PYPROJECT["project"]["dependencies"], *itertools.chain(*EXTRAS.values())]
 
-# These need more than the tests group, and have sessions of their own.
-APPS: Final = ("tests/test_apps.py", "tests/test_opentelemetry.py")
-OTHER_CLIENTS: Final = ("tests/test_other_clients.py",)
-ELSEWHERE: Final = tuple(f"--ignore={path}" for path in (*APPS, *OTHER_CLIENTS))
-# What the transports and their contract are tested by: also on another event loop, parser, and aiohttp.
-TRANSPORT_TESTS: Final = tuple(
-    str(path.relative_to(ROOT))
-    for name in (
-        *("cancellation", "contract_*", "every_byte", "failure_matrix", "lifecycle", "memory", "proxy"),
-        *("retry_network", "reuse", "secrets", "soak", "survivors_aiohttp", "survivors_transports"),
-        *("tls", "tls_ends", "tracing", "wire"),
-    )
-    for path in sorted(ROOT.glob(f"tests/test_{name}.py"))
-)
+# Chosen by folder. These two need more than the tests group, and have sessions of their own.
+APPS: Final = "tests/apps"
+OTHER_CLIENTS: Final = "tests/other_clients"
+ELSEWHERE: Final = (f"--ignore={APPS}", f"--ignore={OTHER_CLIENTS}")
+# What the transports are tested by: also on another event loop, parser, and aiohttp.
+TRANSPORT_TESTS: Final = ("tests/contract", "tests/transports")
 BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
 FAST: Final = ("-m", "not slow and not apps")
 
@@ -136,9 +128,8 @@ def wheel(session: nox.Session) -> None:
 def apps(session: nox.Session) -> None:
     """Run the applications for each web framework, under their real servers too."""
     install_wheel(session, *group("apps"))
-    run_all_tests(
-        session, *APPS, "tests/test_cookies.py"
-    )  # which sets them with each framework that is there
+    # Cookies are set with each framework that is there.
+    run_all_tests(session, APPS, "tests/unit/test_cookies.py")
 
 
 @nox.session(name="other-clients", requires=["build"])
@@ -146,7 +137,7 @@ def other_clients(session: nox.Session) -> None:
     """Let clients that somebody else wrote judge the stand-in; those for Node where npm is there."""
     install_wheel(session, *group("other-clients"))
     # pytest-asyncio is for the tests that these tests write; our own need no plugin.
-    (run_all_tests if shutil.which("npm") else run_tests)(session, "-p", "no:asyncio", *OTHER_CLIENTS)
+    (run_all_tests if shutil.which("npm") else run_tests)(session, "-p", "no:asyncio", OTHER_CLIENTS)
 
 
 @nox.session(name="tests-slow", requires=["build"])
@@ -155,7 +146,7 @@ def tests_slow(session: nox.Session) -> None:
     install_wheel(session, *group("tests"), *group("bench"))
     run_all_tests(session, "-m", "slow", *ELSEWHERE)
     # All of its calls; the other sessions make fewer.
-    run_all_tests(session, "-m", "not slow", "tests/test_ground_truth.py")
+    run_all_tests(session, "-m", "not slow", "tests/transports/test_ground_truth.py")
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
@@ -244,7 +235,7 @@ def fuzz(session: nox.Session) -> None:
 def mutation(session: nox.Session) -> None:
     """Plant mistakes and see whether tests notice. Takes hours, unless told where to plant and what to run:
 
-    nox -s mutation -- descope_native/errors.py tests/test_errors.py
+    nox -s mutation -- descope_native/errors.py tests/unit/test_errors.py
     """
     target, *chosen = session.posargs or [NAME]
     session.install(*DECLARED, *group("mutation"))  # not the package: its tree is what gets the mistakes

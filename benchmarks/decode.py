@@ -12,7 +12,8 @@ from cattrs.preconf.json import make_converter as make_plain_converter
 from benchmarks.answer import answer, as_body
 from benchmarks.measure import Ratio, Settings, cpu_per_call, installed, interleaved, main, ratio
 from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
-from descope_native._exchange import make_endpoint
+from descope_native._service.answers import read_answer
+from descope_native._service.endpoint import make_endpoint
 from descope_native.converters import wire_name
 
 OURS: Final = "bytes → FinishResult"
@@ -49,7 +50,7 @@ _HEADERS: Final = (("Content-Type", "application/json"), ("cf-ray", "8f0e1d2c3b4
 
 def our_decode(body: bytes) -> Any:
     """All that happens to an answer after the transport: a result, or an error."""
-    return _ENDPOINT.read_response(_REQUEST, HttpResponse(200, _HEADERS, body), strict=False)
+    return read_answer(_ENDPOINT, _REQUEST, HttpResponse(200, _HEADERS, body), strict=False)
 
 
 def plain_cattrs(body: bytes) -> Callable[[], Any]:

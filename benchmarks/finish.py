@@ -25,7 +25,7 @@ from descope_native import (
     NativeOAuthFinisher,
     Transport,
 )
-from descope_native._exchange import make_endpoint
+from descope_native._service.endpoint import make_endpoint
 
 Call = Callable[[], Awaitable[Any]]
 

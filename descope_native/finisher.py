@@ -72,7 +72,7 @@ class NativeOAuthFinisher:
         allow_http: bool = False,
     ) -> None:
         # Only here, since it brings cattrs and yarl, which take longer to import than all the rest.
-        from descope_native._exchange import make_endpoint  # noqa: PLC0415 -- see above
+        from descope_native._service.endpoint import make_endpoint  # noqa: PLC0415 -- see above
 
         try:
             self._endpoint = make_endpoint(project_id, base_url, auth_management_key, allow_http=allow_http)
@@ -198,6 +198,8 @@ class NativeOAuthFinisher:
         return result
 
     async def _attempt(self, proof: FinishRequest, seconds: float, call: "_Call") -> FinishResult:
+        from descope_native._service.answers import read_answer, read_trace_id  # noqa: PLC0415 -- as above
+
         left = max(call.started + seconds - now(), 0.0)
         request = self._endpoint.build_request(proof, left)
         call.begin(request)
@@ -205,8 +207,8 @@ class NativeOAuthFinisher:
             response = await self._transport.send(request)
             if _log.isEnabledFor(logging.INFO):
                 call.status = response.status
-                call.trace_id = self._endpoint.read_trace_id(proof, response)
-            return self._endpoint.read_response(proof, response, strict=self._strict)
+                call.trace_id = read_trace_id(self._endpoint, proof, response)
+            return read_answer(self._endpoint, proof, response, strict=self._strict)
         except DescopeNativeError as error:
             call.proved = error.outcome
             if isinstance(error, RejectedError):

@@ -8,7 +8,7 @@ import signal
 
 import hypothesis
 import pytest
-from support import Answering, answering_in_memory, answering_over_aiohttp
+from kit.support import Answering, answering_in_memory, answering_over_aiohttp
 
 hypothesis.settings.register_profile(
     "here",

@@ -67,8 +67,8 @@ from descope_native.errors import (
     UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
-from descope_native.transports._aiohttp_failures import body_failure, connect_failure, failure_once_sent
-from descope_native.transports._aiohttp_outgoing import (
+from descope_native.transports._aiohttp.failures import body_failure, connect_failure, failure_once_sent
+from descope_native.transports._aiohttp.outgoing import (
     Destination,
     Head,
     Outgoing,
@@ -76,7 +76,7 @@ from descope_native.transports._aiohttp_outgoing import (
     as_text,
     run_without_waiting,
 )
-from descope_native.transports._aiohttp_wire import MAX_LINE, Wire
+from descope_native.transports._aiohttp.wire import MAX_LINE, Wire
 from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, Opening, check_max_body, too_large
 
 __all__ = ["AiohttpTransport"]

@@ -22,7 +22,10 @@ from descope_native import (
     RateLimitedError,
     UnexpectedResponse,
 )
-from descope_native._exchange import make_endpoint, parse_retry_after, read_cookies
+from descope_native._service.answers import read_answer
+from descope_native._service.endpoint import make_endpoint
+from descope_native._service.set_cookie import read_cookies
+from descope_native._service.times import parse_retry_after
 from descope_native.transports.aiohttp import AiohttpTransport
 
 SECRET: Final = "canary0123456789"
@@ -163,7 +166,7 @@ def any_response(status: int, headers: tuple[tuple[str, str], ...], body: bytes)
     endpoint = make_endpoint("P2a", "https://api.example", "key-" + SECRET, allow_http=False)
     for strict in (False, True):
         try:
-            result = endpoint.read_response(request, HttpResponse(status, headers, body), strict=strict)
+            result = read_answer(endpoint, request, HttpResponse(status, headers, body), strict=strict)
         except DescopeNativeError as error:
             check_error(error)
         else:

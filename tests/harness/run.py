@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import aiohttp
 import attrs
-from certs import Authority
+from kit.certs import Authority
 
 import descope_native
 from descope_native import AppleUser, DescopeNativeError, NativeOAuthFinisher, Outcome, RequestTimeout

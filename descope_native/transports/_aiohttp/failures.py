@@ -1,0 +1,108 @@
+"""Turns what aiohttp raises into an error of ours.
+
+None of its texts is kept: they may quote the answer, the request or a proxy's password.
+"""
+
+import errno
+import ssl as tls
+from typing import Final, cast
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError
+
+from descope_native.errors import (
+    ConnectError,
+    ConnectionLost,
+    ConnectReason,
+    DescopeNativeError,
+    Phase,
+    RequestTimeout,
+    TLSError,
+    TransportError,
+    UnexpectedResponse,
+)
+from descope_native.transports._aiohttp.wire import HeadTooLong
+
+_CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.ETIMEDOUT: "unreachable",
+}
+
+
+def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per kind of failure
+    error: Exception, connect_timeout: float, *, has_proxy: bool
+) -> DescopeNativeError:
+    """Why nobody was reached, the most specific kind first."""
+    match error:
+        case aiohttp.ClientHttpProxyError():
+            problem = f"the proxy answered {error.status} to CONNECT"
+            return ConnectError("proxy", problem, safe_to_retry=error.status >= 500)
+        case aiohttp.ClientProxyConnectionError():
+            return ConnectError("proxy", "the proxy could not be reached")
+        case aiohttp.ClientConnectorDNSError():
+            return ConnectError("dns", "the host name could not be resolved")
+        case aiohttp.ServerFingerprintMismatch():
+            return TLSError("the certificate does not have the expected fingerprint")
+        case aiohttp.ClientConnectorCertificateError():
+            return TLSError(_certificate_problem(error.certificate_error))
+        case aiohttp.ClientConnectorSSLError():
+            cause = cast("aiohttp.ClientConnectorError", error).os_error
+            if isinstance(cause, tls.SSLEOFError | tls.SSLZeroReturnError):
+                return ConnectError("reset", "the connection was reset in the TLS handshake")
+            return TLSError(f"the TLS handshake failed ({_tls_reason(cause)})")
+        case aiohttp.ClientConnectorError():
+            # asyncio gives no number to an end of file in the TLS handshake
+            lost: ConnectReason = "reset" if isinstance(error.os_error, ConnectionError) else "other"
+            reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
+            return ConnectError(reason, f"nobody could be reached ({reason})")
+        case aiohttp.InvalidURL():
+            return ConnectError("other", "the URL is no web address", safe_to_retry=False)
+        case TimeoutError():
+            return RequestTimeout("connect", connect_timeout)
+        case aiohttp.ClientError() | OSError() if has_proxy:
+            return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
+        case aiohttp.ClientError() | OSError():
+            return ConnectError("reset", "the connection went before anything could be sent")
+        case RuntimeError(__cause__=StopIteration()) | AssertionError(args=()):  # no address to begin with
+            return ConnectError("dns", "the host name resolved to nothing")
+        case _:
+            return TransportError("connect", f"the transport failed ({type(error).__name__})")
+
+
+def failure_once_sent(error: Exception, phase: Phase) -> DescopeNativeError:
+    """What it means that this was raised, once the request may have left."""
+    if isinstance(error, HeadTooLong):
+        return UnexpectedResponse(0, error.message)
+    if isinstance(error, HttpProcessingError):
+        return UnexpectedResponse(0, "the answer is not HTTP")
+    if isinstance(error, aiohttp.ClientError | OSError):
+        return ConnectionLost(phase, "the connection was lost before an answer came")
+    return TransportError(phase, f"the transport failed ({type(error).__name__})")
+
+
+def body_failure(status: int, error: Exception, protocol: ResponseHandler) -> DescopeNativeError:
+    """Why the body of a 2xx did not come whole."""
+    # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
+    if isinstance(error, HttpProcessingError) or isinstance(protocol.exception(), HttpProcessingError):
+        return UnexpectedResponse(status, "the answer's body is not HTTP")
+    return ConnectionLost("read", "the connection was lost within the answer")
+
+
+def _certificate_problem(error: Exception) -> str:
+    code = getattr(error, "verify_message", None)
+    return (
+        f"the certificate is not valid ({code})" if isinstance(code, str) else "the certificate is not valid"
+    )
+
+
+def _tls_reason(error: OSError) -> str:
+    reason = getattr(error, "reason", None)
+    return reason.lower().replace("_", " ") if isinstance(reason, str) else "no reason given"

@@ -1,0 +1,1 @@
+"""What the tests are made with: raw servers, certificates, the contract's tables."""

@@ -1,0 +1,209 @@
+"""A call may be cancelled at any step of the loop: nothing is left behind, and the next user is served."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
+import pytest
+from aiohttp import AddrInfoType
+from harness.calls import finish
+from harness.servers import Connection, Server, serve, session
+from kit.certs import Authority
+from kit.support import open_files, open_files_of_a_warm_loop
+from yarl import URL
+
+from descope_native import (
+    FinishResult,
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
+    Outcome,
+    TransportError,
+)
+from descope_native.transports.aiohttp import AiohttpTransport
+
+MOST_STEPS = 400
+
+
+def token_in(request: bytes) -> str:
+    return request.partition(b'"code":"')[2].partition(b'"')[0].decode()
+
+
+async def in_pieces(connection: Connection) -> None:
+    """Answers in three packets, so that there are steps within head and body as well."""
+    while request := await connection.request():
+        answer = session(token_in(request))
+        for start in range(0, len(answer), len(answer) // 3 + 1):
+            connection.send(answer[start : start + len(answer) // 3 + 1])
+            await asyncio.sleep(0)
+
+
+async def cancelled_after(steps: int, call: "asyncio.Task[FinishResult]") -> bool:
+    """Whether it was cancelled, and not over before."""
+    for _ in range(steps):
+        if call.done():
+            return False
+        await asyncio.sleep(0)
+    if call.done():
+        return False
+    call.cancel()
+    await asyncio.wait([call])
+    return call.cancelled()
+
+
+@asynccontextmanager
+async def served(*, tls: bool) -> AsyncIterator[tuple[Server, str, Authority]]:
+    authority = Authority()
+    context = authority.certify("localhost").server_context() if tls else None
+    async with serve(in_pieces, context) as server:
+        yield server, server.url("https" if tls else "http"), authority
+
+
+@pytest.mark.parametrize("pooled", [False, True], ids=["fresh", "pooled"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_call_cancelled_at_any_step_leaves_the_next_one_clean(
+    tls: bool, pooled: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Step by step until the call is over: with one slot and one pool, the next user gets their own token."""
+    caplog.set_level("INFO", "descope_native")
+    async with served(tls=tls) as (server, url, authority):
+        context = authority.client_context()
+        before, cancelled = await open_files_of_a_warm_loop(), 0
+        for steps in range(MOST_STEPS):
+            async with AiohttpTransport.open(ssl=context, limit=1) as transport:
+                if pooled:
+                    assert (await finish(transport, url, f"first-{steps}")).session_jwt == f"first-{steps}"
+                code = f"cancelled-{steps}"
+                call = asyncio.create_task(finish(transport, url, code))
+                over = not await cancelled_after(steps, call)
+                said_unsent = "outcome=not_sent error=CancelledError" in caplog.text
+                caplog.clear()
+                assert (await finish(transport, url, f"next-{steps}")).session_jwt == f"next-{steps}"
+            await server.until(lambda: not server.open)
+            if said_unsent:
+                assert f'"code":"{code}"'.encode() not in server.received
+            assert server.received.count(f'"code":"{code}"'.encode()) <= 1
+            server.connections.clear()
+            assert open_files() <= before
+            if over:
+                assert call.result().session_jwt == code
+                break
+            cancelled += 1
+        else:
+            pytest.fail("the call never came to its end")
+    assert cancelled >= 5
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_call_cancelled_in_the_queue_takes_no_slot_with_it(steps: int) -> None:
+    """It may even have been granted the slot that very moment: whoever is behind it gets in."""
+    answered = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        while request := await connection.request():
+            if token_in(request) == "holds":
+                await answered.wait()
+            connection.send(session(token_in(request)))
+
+    async with serve(script) as server, AiohttpTransport.open(limit=1) as transport:
+        holds = asyncio.create_task(finish(transport, server.url(), "holds"))
+        await server.until(lambda: b"holds" in server.received)
+        queued = asyncio.create_task(finish(transport, server.url(), "queued"))
+        behind = asyncio.create_task(finish(transport, server.url(), "behind"))
+        await asyncio.sleep(0)
+        answered.set()
+        await cancelled_after(steps, queued)
+        assert (await holds).session_jwt == "holds"
+        assert (await behind).session_jwt == "behind"
+        assert (await finish(transport, server.url(), "later")).session_jwt == "later"
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_call_cancelled_in_the_pool_of_a_borrowed_session_takes_no_connection_with_it(
+    steps: int,
+) -> None:
+    """There the queue is aiohttp's, since its owner holds the one connection there is."""
+    async with (
+        served(tls=False) as (_, url, _),
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as owner,
+    ):
+        transport = AiohttpTransport(owner)
+        response = await owner.post(url, data=b'"code":"owner"')
+        queued = asyncio.create_task(finish(transport, url, "queued"))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        response.close()
+        await cancelled_after(steps, queued)
+        assert (await finish(transport, url, "later")).session_jwt == "later"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "out of time", "closed"])
+async def test_what_a_dead_call_had_not_written_is_never_sent(end: str) -> None:
+    """A peer that does not read: the socket is let go at once, with all that waits in its buffer."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.setblocking(False)
+
+    def small(address: AddrInfoType) -> socket.socket:
+        client = socket.socket(*address[:3])
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return client
+
+    connector = aiohttp.TCPConnector(socket_factory=small)
+    async with aiohttp.ClientSession(connector=connector) as owner:
+        transport = AiohttpTransport(owner)
+        request = HttpRequest(
+            method="POST",
+            url=URL(f"http://127.0.0.1:{listener.getsockname()[1]}"),  # no other address may answer
+            headers={},
+            body=b"x" * 1_000_000,
+            timeout=0.3 if end == "out of time" else 60,
+        )
+        before = await open_files_of_a_warm_loop()
+        call = asyncio.create_task(transport.send(request))
+        peer, _address = await asyncio.get_running_loop().sock_accept(listener)
+        await asyncio.sleep(0.1)
+        if end == "cancelled":
+            call.cancel()
+        elif end == "closed":
+            await transport.close()
+        await asyncio.wait([call])
+        if not call.cancelled():
+            error = call.exception()
+            assert isinstance(error, TransportError)
+            assert (error.phase, error.outcome) == ("send", Outcome.UNKNOWN)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert open_files() == before + 1  # the peer's end and no other
+    received = b""
+    with suppress(ConnectionError, TimeoutError):  # a reset may get lost behind what fills the buffers
+        async with asyncio.timeout(5):
+            while data := await asyncio.get_running_loop().sock_recv(peer, 1 << 20):
+                received += data
+    assert 0 < len(received) < 1_000_000
+    peer.close()
+    listener.close()
+
+
+async def test_cancelling_a_call_in_memory_reaches_its_handler() -> None:
+    """The in-memory transport as well: the handler is cancelled, and nothing is left."""
+    ended = asyncio.Event()
+
+    async def handler(request: HttpRequest) -> HttpResponse:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        raise AssertionError
+
+    transport = InMemoryTransport(handler)
+    call = asyncio.create_task(finish(transport, "http://localhost"))
+    while not transport.requests:
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert ended.is_set()
+    await transport.close()

@@ -1,0 +1,494 @@
+"""From opening to closing: nothing hangs, nothing is left over, and what ended early says what is proved."""
+
+import asyncio
+import gc
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any, Final, TypeVar
+
+import aiohttp
+import attrs
+import pytest
+from kit.support import APPLE, CODE, PROJECT
+from kit.wire import TOKEN, Peer, Script, Server, Watched, answer, answering, free_port, narrow_socket, serve
+
+from descope_native import (
+    FinishResult,
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    Outcome,
+    Retry,
+    TransportClosed,
+)
+from descope_native.errors import Phase
+from descope_native.transports.aiohttp import AiohttpTransport
+
+PHASES: Final[tuple[Phase, ...]] = ("pool", "connect", "send", "wait", "read")
+T = TypeVar("T")
+CONNECT_TIMEOUT: Final = 0.5
+MORE_THAN_SOCKETS_BUFFER: Final = 1_000_000
+LATER: Final = "the-next-user's-code"
+
+
+@attrs.define
+class Stage:
+    """One connection is allowed; the first ones stall in the phase asked for, later ones are answered."""
+
+    server: Server
+    session: aiohttp.ClientSession
+    transport: AiohttpTransport
+    watched: Watched
+    read_on: asyncio.Event
+    """Lets a server that stalls in the phase "send" read at last."""
+    calls: list["asyncio.Task[FinishResult]"] = attrs.field(factory=list)
+
+    async def finish(self, code: str = CODE, scheme: str = "http") -> FinishResult:
+        url = self.server.url(scheme)
+        finisher = NativeOAuthFinisher(PROJECT, self.watched, base_url=url, timeout=10)
+        return await finisher.finish(provider="apple", state_id="state", code=code)
+
+    async def begin(self, phase: Phase) -> "asyncio.Task[FinishResult]":
+        scheme = "https" if phase == "connect" else "http"
+        self.watched.padding = MORE_THAN_SOCKETS_BUFFER if phase == "send" else 0
+        self.calls.append(asyncio.create_task(self.finish(scheme=scheme)))
+        await self.watched.reached(phase, len(self.calls))
+        self.watched.padding = 0
+        if phase != "pool":
+            await self.server.connections(1)
+        return self.calls[-1]
+
+
+def stalling(phase: Phase, read_on: asyncio.Event | None = None) -> Script:
+    """Stalls a call in this phase; whoever comes with a later code is answered."""
+
+    async def script(peer: Peer) -> None:
+        if read_on is not None:
+            await read_on.wait()
+        if phase == "connect" and not (await peer.read()).startswith(b"POST"):
+            await peer.hang()
+        elif phase == "connect" or LATER.encode() in await peer.request():
+            peer.send(answer())
+        else:
+            peer.send(answer()[:-5] if phase == "read" else b"")
+            await peer.hang()
+
+    return script
+
+
+@asynccontextmanager
+async def stage(phase: Phase) -> AsyncIterator[tuple[Stage, "asyncio.Task[FinishResult]"]]:
+    """A call that stands in this phase, over a borrowed session."""
+    connector = aiohttp.TCPConnector(limit=1, socket_factory=narrow_socket)
+    read_on = asyncio.Event()
+    async with (
+        serve(stalling(phase, read_on if phase == "send" else None)) as server,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        transport = AiohttpTransport(session, connect_timeout=CONNECT_TIMEOUT)
+        staged = Stage(server, session, transport, Watched(transport), read_on)
+        if phase == "pool":
+            await staged.begin("wait")
+        call = await staged.begin(phase)
+        try:
+            yield staged, call
+        finally:
+            await transport.close()
+            await asyncio.gather(*staged.calls, return_exceptions=True)
+
+
+def assert_closed(
+    call: "asyncio.Task[FinishResult]", phase: Phase, problem: str = "the transport is closed"
+) -> None:
+    error = call.exception()
+    assert type(error) is TransportClosed
+    assert error.problem == problem
+    assert error.phase == phase
+    assert error.outcome is (Outcome.NOT_SENT if phase in {"pool", "connect"} else Outcome.UNKNOWN)
+    assert not error.safe_to_retry
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_closing_ends_a_call_wherever_it_is(phase: Phase) -> None:
+    """When close() returns the call is over, and it says whether the code may be spent."""
+    async with stage(phase) as (staged, call):
+        await staged.transport.close()
+        assert call.done()
+        assert_closed(call, phase)
+        assert staged.server.received.count(CODE.encode()) == (0 if phase in {"connect", "send"} else 1)
+        assert not staged.session.closed, "it was borrowed"
+
+
+@pytest.mark.parametrize("phase", ["pool", "connect", "wait", "read"])
+async def test_an_owner_may_close_his_session_under_a_call(phase: Phase) -> None:
+    """The call was not cancelled and must not look like it: it ends with an error of ours.
+
+    At once, but for a connect under way, which aiohttp lets come to its own end first.
+    """
+    async with stage(phase) as (staged, call):
+        await staged.session.close()
+        await asyncio.wait([call], timeout=2)
+        assert_closed(call, "connect" if phase == "pool" else phase, "the session was closed")
+        with pytest.raises(TransportClosed) as caught:
+            await staged.finish()
+        assert caught.value.problem == "the session was closed"
+        assert caught.value.outcome is Outcome.NOT_SENT
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_cancelled_call_leaves_no_slot_taken(phase: Phase) -> None:
+    """With one connection allowed, the next user's call goes through, over a clean connection."""
+    async with stage(phase) as (staged, call):
+        for each in staged.calls:
+            each.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        staged.read_on.set()
+        result = await asyncio.wait_for(staged.finish(LATER), timeout=5)
+        assert result.session_jwt == TOKEN
+        assert len(staged.server.records) == 2
+        assert CODE.encode() not in staged.server.records[1]
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_cancelled_call_lets_go_of_its_connection(phase: Phase) -> None:
+    """The server sees it end: no socket is left open, half-read or idle."""
+    async with stage(phase) as (staged, call):
+        for each in staged.calls:
+            each.cancel()
+        await asyncio.wait([call])
+        staged.read_on.set()
+        async with asyncio.timeout(5):
+            await asyncio.gather(*staged.server.tasks)
+        assert not staged.server.tasks
+        assert len(staged.server.received) < MORE_THAN_SOCKETS_BUFFER, "the rest was sent later"
+
+
+async def test_closing_drains_all_calls_at_once() -> None:
+    """However many stand in whichever phase: each ends for itself, and close() waits for all."""
+    async with serve(stalling("wait")) as server, AiohttpTransport.open(limit=3) as transport:
+        watched = Watched(transport)
+        finisher = NativeOAuthFinisher(PROJECT, watched, base_url=server.url(), timeout=10)
+        calls = [asyncio.create_task(finisher.finish(**APPLE)) for _ in range(20)]
+        await server.connections(3)
+        await watched.reached("pool", 20)
+        await transport.close()
+        assert all(call.done() for call in calls)
+    for number, call in enumerate(calls):
+        assert_closed(call, "wait" if number < 3 else "pool")
+    assert server.received.count(CODE.encode()) == 3
+
+
+async def test_closing_twice_is_the_same_as_once() -> None:
+    """One after the other and both at once; a closed transport takes no call."""
+    async with serve(answering()) as server, AiohttpTransport.open() as transport:
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url())
+        assert (await finisher.finish(**APPLE)).session_jwt == TOKEN
+        await asyncio.gather(transport.close(), transport.close())
+        await transport.close()
+        with pytest.raises(TransportClosed) as caught:
+            await finisher.finish(**APPLE)
+    assert caught.value.outcome is Outcome.NOT_SENT
+    assert len(server.records) == 1
+
+
+async def test_a_cancelled_close_has_closed_nevertheless() -> None:
+    """Whoever does not wait for the end may not go on using it; who asks again gets to wait."""
+    begun, ending, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def stubborn(request: HttpRequest) -> HttpResponse:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await may_end.wait()
+        raise AssertionError
+
+    transport = InMemoryTransport(stubborn)
+    finisher = NativeOAuthFinisher(PROJECT, transport)
+    call = asyncio.create_task(finisher.finish(**APPLE))
+    await begun.wait()
+    closing = asyncio.create_task(transport.close())
+    await ending.wait()
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(TransportClosed):
+        await finisher.finish(**APPLE)
+    assert not call.done()
+    may_end.set()
+    await transport.close()
+    assert_closed(call, "wait")
+
+
+async def test_a_cancelled_exit_of_open_leaves_nothing_open() -> None:
+    """Cancelled while it waits for the calls in flight: the session is closed all the same."""
+    async with serve(stalling("wait")) as server:
+        opening = AiohttpTransport.open()
+        transport = await opening.__aenter__()
+        watched = Watched(transport)
+        finisher = NativeOAuthFinisher(PROJECT, watched, base_url=server.url())
+        call = asyncio.create_task(finisher.finish(**APPLE))
+        await watched.reached("wait")
+        closing = asyncio.create_task(opening.__aexit__(None, None, None))
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing, call])
+        assert closing.cancelled()
+        assert_closed(call, "wait")
+        async with asyncio.timeout(5):
+            await asyncio.gather(*server.tasks)
+
+
+async def test_closing_between_two_tries_ends_the_retries() -> None:
+    """There is no call to end just then; the next try finds the transport closed."""
+    waiting, go_on = asyncio.Event(), asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        waiting.set()
+        await go_on.wait()
+
+    async with AiohttpTransport.open() as transport:
+        url = f"http://localhost:{free_port()}"
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=url, retry=Retry(sleep=sleep))
+        call = asyncio.create_task(finisher.finish(**APPLE))
+        await waiting.wait()
+        await transport.close()
+        go_on.set()
+        await asyncio.wait([call])
+    assert_closed(call, "pool")
+
+
+async def test_a_body_that_raises_closes_what_was_opened() -> None:
+    """Its own error comes out, and the connection is gone."""
+    async with serve(answering()) as server:
+        opening = NativeOAuthFinisher.open(PROJECT, base_url=server.url())
+        finisher = await opening.__aenter__()
+        await finisher.finish(**APPLE)
+        mistake = LookupError("the caller's own")
+        assert not await opening.__aexit__(LookupError, mistake, None)
+        with pytest.raises(TransportClosed):
+            await finisher.finish(**APPLE)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*server.tasks)
+    assert len(server.records) == 1
+
+
+async def test_what_was_not_opened_takes_no_call() -> None:
+    """open() gives a context manager; the finisher in it works only inside."""
+    opening = NativeOAuthFinisher.open(PROJECT)
+    async with opening as finisher:
+        pass
+    with pytest.raises(TransportClosed, match="closed"):
+        await finisher.finish(**APPLE)
+
+
+class Elsewhere:
+    """A finisher that was opened on the event loop of another thread, which goes on running."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._opened = AiohttpTransport.open()
+        self.transport = self.run(self._opened.__aenter__())
+        self.finisher = NativeOAuthFinisher(
+            PROJECT, self.transport, base_url=f"http://localhost:{free_port()}"
+        )
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(5)
+
+    def end(self) -> None:
+        self.run(self._opened.__aexit__(None, None, None))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+def test_another_event_loop_is_refused_and_not_waited_for() -> None:
+    """Its sockets and locks belong to the loop that it was opened on."""
+    elsewhere = Elsewhere()
+    try:
+        with pytest.raises(TransportClosed, match="another event loop") as caught:
+            asyncio.run(asyncio.wait_for(elsewhere.finisher.finish(**APPLE), timeout=5))
+    finally:
+        elsewhere.end()
+    assert caught.value.outcome is Outcome.NOT_SENT
+
+
+def test_closing_from_another_event_loop_refuses_calls_and_returns() -> None:
+    """The calls there are not ours to wait for; new ones are refused on both sides."""
+    elsewhere = Elsewhere()
+    try:
+        asyncio.run(asyncio.wait_for(elsewhere.transport.close(), timeout=5))
+        with pytest.raises(TransportClosed):
+            elsewhere.run(elsewhere.finisher.finish(**APPLE))
+    finally:
+        elsewhere.end()
+
+
+def test_a_borrowed_session_works_on_its_own_event_loop_only() -> None:
+    """Also where the transport was made elsewhere, or outside of any loop, and never used."""
+
+    async def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession()
+
+    async def call(transport: AiohttpTransport) -> None:
+        await NativeOAuthFinisher(PROJECT, transport).finish(**APPLE)
+
+    elsewhere = Elsewhere()
+    try:
+        borrowed = elsewhere.run(session())
+        for transport in (AiohttpTransport(borrowed), asyncio.run(made(borrowed))):
+            with pytest.raises(TransportClosed, match="another event loop; open one per loop") as caught:
+                asyncio.run(call(transport))
+            assert caught.value.outcome is Outcome.NOT_SENT
+        elsewhere.run(borrowed.close())
+    finally:
+        elsewhere.end()
+
+
+async def made(session: aiohttp.ClientSession) -> AiohttpTransport:
+    return AiohttpTransport(session)
+
+
+OPENINGS: Final[list[Callable[[], AbstractAsyncContextManager[object]]]] = [
+    AiohttpTransport.open,
+    lambda: NativeOAuthFinisher.open(PROJECT),
+]
+
+
+@pytest.mark.parametrize("make", OPENINGS)
+async def test_what_open_returns_is_entered_once(
+    make: Callable[[], AbstractAsyncContextManager[object]],
+) -> None:
+    """Not within itself, which harms nobody, and not once more."""
+    opening = make()
+    async with opening as first:
+        with pytest.raises(InvalidRequestError, match=r"entered once; call open\(\) again"):
+            await opening.__aenter__()
+    with pytest.raises(InvalidRequestError, match=r"entered once; call open\(\) again"):
+        await opening.__aenter__()
+    async with make() as second:
+        assert second is not first
+
+
+@pytest.mark.parametrize("make", OPENINGS)
+def test_what_open_returns_is_entered_on_an_event_loop(
+    make: Callable[[], AbstractAsyncContextManager[object]],
+) -> None:
+    """Outside of one it says so, and can be entered later."""
+    opening = make()
+    with pytest.raises(InvalidRequestError, match=r"no event loop runs here; .* asyncio\.run\(\)"):
+        opening.__aenter__().send(None)
+
+    async def enter() -> None:
+        async with opening:
+            pass
+
+    asyncio.run(enter())
+
+
+FORKING: Final = """
+import asyncio, os, sys, warnings
+from descope_native import ConnectError, NativeOAuthFinisher, TransportClosed
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+url, = sys.argv[1:]
+
+async def call(finisher):
+    try:
+        await finisher.finish(provider="apple", state_id="state", code="code")
+    except (ConnectError, TransportClosed) as error:
+        return f"{type(error).__name__} {error.outcome.value} {error}"
+
+def in_child(finish):
+    if (child := os.fork()) == 0:
+        try:
+            print("child:", finish(), flush=True)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+async def main():
+    async with NativeOAuthFinisher.open("P2project", base_url=url) as finisher:
+        print("parent:", await call(finisher), flush=True)
+        in_child(lambda: asyncio.run(call(finisher)))
+        if (child := os.fork()) == 0:  # and on within the very coroutine, as a careless fork does
+            try:
+                print("child:", await call(finisher), flush=True)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        print("parent:", await call(finisher), flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
+def test_a_fork_is_refused_and_not_waited_for() -> None:
+    """A child would write into its parent's sockets. The parent itself goes on."""
+    program = [sys.executable, "-c", FORKING, f"http://localhost:{free_port()}"]
+    said = subprocess.run(program, capture_output=True, text=True, timeout=30, check=True)
+    kinds = [line.split(" ")[:3] for line in said.stdout.splitlines()]
+    assert kinds == [
+        ["parent:", "ConnectError", "not_sent"],
+        ["child:", "TransportClosed", "not_sent"],
+        ["child:", "TransportClosed", "not_sent"],
+        ["parent:", "ConnectError", "not_sent"],
+    ]
+    assert said.stdout.count("before a fork") == 2
+    assert said.stderr == ""
+
+
+@contextmanager
+def nothing_said() -> Iterator[None]:
+    """No warning, and nothing that the garbage collector could not raise."""
+    complaints: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, complaints.append
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield
+            gc.collect()
+        assert [str(warning.message) for warning in warned] == []
+        assert complaints == []
+    finally:
+        sys.unraisablehook = before
+
+
+async def test_a_borrowing_transport_may_be_forgotten() -> None:
+    """Nothing of its own needs closing: no warning, and the session works on."""
+    async with serve(answering()) as server, aiohttp.ClientSession() as session:
+        with nothing_said():
+            for _ in range(3):
+                finisher = NativeOAuthFinisher(PROJECT, AiohttpTransport(session), base_url=server.url())
+                await finisher.finish(**APPLE)
+                del finisher
+        async with session.get(server.url()) as response:
+            assert response.status == 200
+    assert server.received.count(CODE.encode()) == 3
+
+
+async def test_a_transport_that_is_left_open_closes_when_it_is_forgotten() -> None:
+    """Entered and never left: the event loop closes what nobody can close any more."""
+    async with serve(answering()) as server:
+        with nothing_said():
+            opening = AiohttpTransport.open()
+            finisher = NativeOAuthFinisher(PROJECT, await opening.__aenter__(), base_url=server.url())
+            await finisher.finish(**APPLE)
+            del opening, finisher
+            gc.collect()
+            async with asyncio.timeout(5):
+                await asyncio.gather(*server.tasks)
+            AiohttpTransport.open()  # never entered: there is nothing to close

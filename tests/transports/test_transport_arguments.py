@@ -1,0 +1,159 @@
+"""What a network transport takes, and what it refuses before anything is opened."""
+
+import select
+import ssl
+from fractions import Fraction
+from functools import total_ordering
+from numbers import Integral
+from typing import Any
+
+import aiohttp
+import pytest
+from harness.calls import finish
+from harness.servers import Connection, answering, serve, session
+from kit.certs import Authority
+
+from descope_native import AiohttpTransport, ConnectError, InvalidRequestError
+
+LIMITS: list[dict[str, Any]] = [
+    {name: value}
+    for name in ("connect_timeout", "max_body")
+    for value in (0, -1, "5", None, True, float("nan"), float("inf"))
+]
+
+
+@pytest.mark.parametrize(
+    "options", [*LIMITS, {"limit": -1}, {"limit": "5"}, {"ssl": "yes"}, {"proxy": "ftp://x"}, {"proxy": 5}]
+)
+def test_opening_refuses_what_cannot_be_right(options: dict[str, Any]) -> None:
+    """When it is called, before it is entered; the error names the argument."""
+    with pytest.raises(InvalidRequestError, match=f"^{next(iter(options))} must be "):
+        AiohttpTransport.open(**options)
+
+
+@pytest.mark.parametrize("options", [*LIMITS, {"proxy": "ftp://x"}, {"proxy": "no url"}])
+async def test_borrowing_refuses_what_cannot_be_right(options: dict[str, Any]) -> None:
+    """Likewise, with a session that is as it should be."""
+    async with aiohttp.ClientSession() as owner:
+        with pytest.raises(InvalidRequestError, match=f"^{next(iter(options))} must be "):
+            AiohttpTransport(owner, **options)
+
+
+@total_ordering
+class Whole:
+    """A whole number that is no int, as numpy has them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    def __lt__(self, other: int) -> bool:
+        return self.value < other
+
+    def __bool__(self) -> bool:
+        return self.value != 0
+
+    def __sub__(self, other: int) -> int:
+        return self.value - other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+Integral.register(Whole)
+
+
+class Name(str):
+    """A string of somebody's own, as an enum or a settings library has them."""
+
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ssl": None},
+        {"ssl": aiohttp.Fingerprint(bytes(32))},
+        {"limit": None},
+        {"limit": Whole(3)},
+        {"connect_timeout": Fraction(1, 2)},
+        {"max_body": Whole(10_000)},
+        {"proxy": ""},
+        {"proxy": Name("")},
+    ],
+    ids=lambda options: " ".join(f"{name} {type(value).__name__}" for name, value in options.items()),
+)
+async def test_what_aiohttp_takes_is_taken(options: dict[str, Any]) -> None:
+    """A call goes through; what is empty was not given."""
+    async with serve(answering(session("t.o.k"))) as server, AiohttpTransport.open(**options) as transport:
+        assert (await finish(transport, server.url())).session_jwt == "t.o.k"
+
+
+async def test_a_proxy_may_be_a_string_of_ones_own() -> None:
+    """As the settings library has it that read it."""
+    async with AiohttpTransport.open(proxy=Name("http://localhost:1")) as transport:
+        with pytest.raises(ConnectError) as caught:
+            await finish(transport, "https://localhost:2")
+    assert caught.value.reason == "proxy"
+
+
+async def test_no_limit_is_none() -> None:
+    """In the pool of a session that is borrowed."""
+    connector = aiohttp.TCPConnector(limit=None)  # type: ignore[arg-type]  # as its documentation has it
+    async with (
+        serve(answering(session("t.o.k"))) as server,
+        aiohttp.ClientSession(connector=connector) as owner,
+    ):
+        assert (await finish(AiohttpTransport(owner), server.url())).session_jwt == "t.o.k"
+
+
+@pytest.mark.parametrize("old", [True, False])
+async def test_a_context_may_be_older_than_the_class_that_took_its_place(
+    monkeypatch: pytest.MonkeyPatch, *, old: bool
+) -> None:
+    """Libraries put a class of theirs in the place of ssl.SSLContext; contexts of both kinds are taken."""
+    authority = Authority()
+    before = ssl.SSLContext
+
+    class Replacement(before):  # type: ignore[misc, valid-type]
+        pass
+
+    context = before(ssl.PROTOCOL_TLS_CLIENT) if old else Replacement(ssl.PROTOCOL_TLS_CLIENT)
+    authority.trusted_by(context)
+    server_context = authority.certify().server_context()
+    monkeypatch.setattr(ssl, "SSLContext", Replacement)
+    assert isinstance(context, ssl.SSLContext) is not old
+    async with (
+        serve(answering(session("t.o.k")), server_context) as server,
+        AiohttpTransport.open(ssl=context) as transport,
+    ):
+        assert (await finish(transport, server.url("https"))).session_jwt == "t.o.k"
+
+
+async def test_only_an_open_session_can_be_borrowed() -> None:
+    """Neither anything else nor one that is closed."""
+    not_a_session: Any = object()
+    with pytest.raises(InvalidRequestError, match="session"):
+        AiohttpTransport(not_a_session)
+    async with aiohttp.ClientSession() as owner:
+        pass
+    with pytest.raises(InvalidRequestError, match="open"):
+        AiohttpTransport(owner)
+
+
+async def test_connections_are_looked_at_where_there_is_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows has select() only: clean connections are used again, and at once, spoiled ones are not."""
+    monkeypatch.delattr(select, "poll")
+
+    async def script(connection: Connection) -> None:
+        while await connection.request():
+            connection.send(session("my.own.token"))
+
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        for _ in range(2):
+            await finish(transport, server.url(), timeout=0.9)
+        assert len(server.connections) == 1
+        server.connections[0].send(session("some.body.else"))  # in the kernel: the loop has not seen it yet
+        assert (await finish(transport, server.url(), timeout=0.9)).session_jwt == "my.own.token"
+        assert len(server.connections) == 2

@@ -1,0 +1,284 @@
+"""The converter by itself: the wire's JSON in, the models out, and the way back."""
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Any, cast
+
+import attrs
+import pytest
+from cattrs import ClassValidationError
+from kit.support import DOCUMENTED_ANSWER
+from kit.tables import FIELDS, MISFITS, answer_with
+from test_models import full_answer
+
+from descope_native import (
+    AppleUser,
+    FinishRequest,
+    FinishResult,
+    FrozenDict,
+    IdpResponse,
+    User,
+    UserTenant,
+    converters,
+)
+from descope_native.converters import make_converter, structure_result
+
+converter = make_converter()
+
+
+@pytest.mark.parametrize("answer", [full_answer(), json.loads(DOCUMENTED_ANSWER)], ids=["full", "documented"])
+def test_json_survives_the_way_there_and_back(answer: dict[str, Any]) -> None:
+    """Whatever the wire had is there again, under the same keys and of the same types, as plain JSON."""
+    wire = converter.unstructure(converter.structure(answer, FinishResult))
+    assert json.loads(json.dumps(wire)) == wire
+    assert_contains(wire, answer)
+
+
+def assert_contains(wire: Any, answer: Any) -> None:
+    assert type(wire) is type(answer)
+    if isinstance(answer, dict):
+        for key, value in answer.items():
+            assert_contains(wire[key], value)
+    elif isinstance(answer, list):
+        assert len(wire) == len(answer)
+        for mine, its in zip(wire, answer, strict=True):
+            assert_contains(mine, its)
+    else:
+        assert wire == answer
+
+
+def test_a_full_answer_comes_back_as_it_was_and_no_more() -> None:
+    """With every key set there is nothing to add."""
+    assert converter.unstructure(converter.structure(full_answer(), FinishResult)) == full_answer()
+
+
+def test_what_is_unset_is_left_out() -> None:
+    """None is absent, not null; drift and extra are no keys of the wire."""
+    wire = converter.unstructure(FinishResult(session_jwt="s", user=User(email="ada@example.com")))
+    assert wire.keys() == {"sessionJwt", "user", "claims", "unsavedSSO"}
+    assert "phone" not in wire["user"]
+    assert wire["user"]["email"] == "ada@example.com"
+    assert {"extra", "drift"}.isdisjoint(wire.keys() | wire["user"].keys())
+    assert None not in wire.values()
+    assert None not in wire["user"].values()
+
+
+def test_each_model_converts_by_itself() -> None:
+    """Not only within a result: a user that was stored as JSON comes back as a user."""
+    user = User(user_id="U1", user_tenants=(UserTenant(tenant_id="T1"),), oauth=FrozenDict({"google": True}))
+    assert converter.structure(converter.unstructure(user), User) == user
+    tenant = UserTenant(tenant_id="T1", role_names=("admin",))
+    assert converter.structure(converter.unstructure(tenant), UserTenant) == tenant
+    response = IdpResponse(idp_saml_attributes=FrozenDict({"a": (1, FrozenDict())}))
+    assert converter.structure(converter.unstructure(response), IdpResponse) == response
+    assert converter.structure([{}, {"tenantId": "T"}], tuple[UserTenant, ...]) == (
+        UserTenant(),
+        UserTenant(tenant_id="T"),
+    )
+
+
+def test_a_result_made_by_hand_of_plain_dicts_unstructures_too() -> None:
+    """A test that writes `claims={...}` gets the same JSON, and the frozen form back."""
+    made = FinishResult(session_jwt="s", claims={"roles": ("a", FrozenDict({"b": 1}))}, extra={"new": (1,)})
+    wire = converter.unstructure(made)
+    assert wire["claims"] == {"roles": ["a", {"b": 1}]}
+    assert wire["new"] == [1]
+    assert converter.structure(wire, FinishResult) == made
+
+
+@pytest.mark.parametrize(
+    ("request_", "wire"),
+    [
+        (
+            FinishRequest(provider="google", state_id="s", id_token="t"),
+            {"provider": "google", "stateId": "s", "idToken": "t"},
+        ),
+        (
+            FinishRequest(provider="apple", state_id="s", code="c", user=AppleUser(given_name="Zoë")),
+            {
+                "provider": "apple",
+                "stateId": "s",
+                "code": "c",
+                "user": '{"name": {"firstName": "Zo\\u00eb"}}',
+            },
+        ),
+        (
+            FinishRequest(provider="apple", state_id="s", code="c", user='{"name":"A"}'),
+            {"provider": "apple", "stateId": "s", "code": "c", "user": '{"name":"A"}'},
+        ),
+    ],
+)
+def test_a_request_becomes_the_wires_keys(request_: FinishRequest, wire: dict[str, str]) -> None:
+    """Absent is omitted, and a user is text."""
+    assert converter.unstructure(request_) == wire
+
+
+CANARY = "canary-value"
+
+
+@pytest.mark.parametrize(
+    ("level", "key", "kind"),
+    [(level, key, kind) for level, key, _, kind in FIELDS if kind != "session"],
+    ids=[key for _, key, _, kind in FIELDS if kind != "session"],
+)
+def test_structure_is_strict(level: str, key: str, kind: str) -> None:
+    """Every misfit raises what cattrs raises, and names the place in full."""
+    for value, where, expected, found in MISFITS[kind]:
+        with pytest.raises(ClassValidationError) as caught:
+            converter.structure(answer_with(level, key, value), FinishResult)
+        (place,) = caught.value.exceptions
+        path = f"{level}.{key}{where}".lstrip(".")
+        assert str(place) == f"{path}: expected {expected}, found {found}"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"sessionJwt": CANARY, "cookieDomain": [CANARY]},
+        {"sessionJwt": f"{CANARY} with spaces"},
+        {"sessionJwt": CANARY, CANARY: float("inf")},
+        {"sessionJwt": CANARY, "user": {"OAuth": {CANARY: CANARY}}},
+        {"sessionJwt": CANARY, "user": {"loginIds": [CANARY, [CANARY]]}},
+        {"refreshJwt": CANARY},
+    ],
+)
+def test_the_error_names_no_value(answer: dict[str, Any]) -> None:
+    """Neither in its text nor in the locals of a frame of ours, its cause or its context."""
+    with pytest.raises(ClassValidationError) as caught:
+        converter.structure(answer, FinishResult)
+    error = caught.value
+    assert error.__cause__ is None
+    assert error.__context__ is None
+    texts = [repr(error), str(error), *map(repr, error.exceptions)]
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_globals["__name__"].startswith("descope_native"):
+            texts += map(repr, frame.f_locals.values())
+    assert len(texts) > 3
+    assert not [text for text in texts if CANARY in text]
+
+
+@pytest.mark.parametrize("obj", [None, [], "abc", 5, True, [{"sessionJwt": "s"}]])
+def test_only_an_object_is_a_result(obj: Any) -> None:
+    """`[]` is not an empty result, as it is to cattrs for a class of defaults."""
+    with pytest.raises(ClassValidationError) as caught:
+        converter.structure(obj, FinishResult)
+    assert str(caught.value.exceptions[0]).startswith("$: expected object, found ")
+
+
+def test_what_is_no_json_is_let_in_nowhere() -> None:
+    """A value of a type that json.loads never makes is told so without a word about it."""
+    with pytest.raises(ClassValidationError) as caught:
+        converter.structure({"sessionJwt": "s", "cookieDomain": b"bytes"}, FinishResult)
+    assert str(caught.value.exceptions[0]) == "cookieDomain: expected string, found something else"
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (None, bool),
+        ("false", bool),
+        (1, bool),
+        (1, str),
+        (["a"], str),
+        ("abc", tuple[str, ...]),
+        (True, int | None),
+    ],
+)
+def test_nothing_is_coerced_for_bare_types_either(value: Any, wanted: Any) -> None:
+    """The hooks that cattrs has for these would all have made something of it."""
+    with pytest.raises(ClassValidationError):
+        converter.structure(value, wanted)
+
+
+def test_two_converters_do_not_share_their_hooks() -> None:
+    """Who registers a hook on one of them changes nothing for anybody else."""
+    mine = make_converter()
+    mine.register_structure_hook(User, lambda *_: User(name="mine"))
+    assert mine.structure({"name": "x"}, User) == User(name="mine")
+    assert make_converter().structure({"name": "x"}, User) == User(name="x")
+
+
+@pytest.mark.parametrize(
+    "type_", [float | None, int, list[str], dict[str, str], object, Mapping[str, int]], ids=str
+)
+def test_a_field_without_a_strict_hook_fails_when_the_converter_is_made(
+    monkeypatch: pytest.MonkeyPatch, type_: Any
+) -> None:
+    """By name, before any answer can carry it: cattrs has hooks for these, which coerce."""
+    newer = attrs.make_class(
+        "UserTenant", {"score": attrs.field(default=None, type=type_)}, bases=(UserTenant,), frozen=True
+    )
+    monkeypatch.setattr(converters, "UserTenant", newer)
+    with pytest.raises(TypeError, match=r"^UserTenant\.score has a type without a strict hook: "):
+        make_converter()
+
+
+def test_a_field_of_a_known_type_needs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does a result that is given one more."""
+    field = attrs.field(default=None, type=cast("Any", str | None))
+    newer = attrs.make_class(
+        "FinishResult", {"new_key": field}, bases=(FinishResult,), frozen=True, kw_only=True
+    )
+    monkeypatch.setattr(converters, "FinishResult", newer)
+    made: Any = make_converter().structure({"sessionJwt": "s", "newKey": "n"}, newer)
+    assert made.new_key == "n"
+
+
+@pytest.mark.parametrize(
+    ("spelled", "value"),
+    [
+        ("0.0", 0),
+        ("-0.0", 0),
+        ("86400.0", 86400),
+        ("1.7e9", 1_700_000_000),
+        ("250E-1", 25),
+        ("1e3", 1000),
+        ("9007199254740992.0", 2**53),
+        ("-9.007199254740992e15", -(2**53)),
+    ],
+)
+def test_an_integer_is_what_it_is_worth(spelled: str, value: int) -> None:
+    """However it is spelled (RFC 8259 §6 has one kind of number)."""
+    answer = json.loads(
+        f'{{"sessionJwt": "s", "cookieMaxAge": {spelled}, "user": {{"createdTime": {spelled}}}}}'
+    )
+    made = converter.structure(answer, FinishResult)
+    assert made.user is not None
+    for found in (made.cookie_max_age, made.user.created_time):
+        assert (type(found), found) == (int, value)
+
+
+def calls(answer: dict[str, Any]) -> int:
+    """How many functions are called to read it: what it costs, without a clock."""
+    count = 0
+
+    def notice(*_: object) -> None:
+        nonlocal count
+        count += 1
+
+    sys.setprofile(notice)
+    try:
+        structure_result(converter, answer)
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+TENANTS = [{"tenantId": "T", "roleNames": ["r"], "new": 1}] * 1000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"sessionJwt": "s", "user": {"userTenants": [*TENANTS, 1]}},
+        {"sessionJwt": "s", "user": {"userTenants": [*TENANTS, {"tenantId": 1}]}},
+        {"sessionJwt": "s", "user": {"userTenants": TENANTS, "name": 1}},
+        {"sessionJwt": "s", "user": {"userTenants": TENANTS}, "firstSeen": None},
+    ],
+    ids=["tenant", "tenant's id", "name", "first seen"],
+)
+def test_an_odd_answer_costs_at_most_three_times_a_good_one(odd: dict[str, Any]) -> None:
+    """At whatever depth the oddity is."""
+    assert calls(odd) <= 3 * calls({"sessionJwt": "s", "user": {"userTenants": TENANTS}})
