@@ -12,8 +12,8 @@ from cattrs.preconf.json import make_converter as make_plain_converter
 from benchmarks.answer import answer, as_body
 from benchmarks.measure import Ratio, Settings, cpu_per_call, installed, interleaved, main, ratio
 from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
-from descope_native._service.answers import read_answer
-from descope_native._service.endpoint import make_endpoint
+from descope_native._service.answers import read_session
+from descope_native._service.redaction import Censor
 from descope_native.converters import wire_name
 
 OURS: Final = "bytes → FinishResult"
@@ -44,13 +44,13 @@ def decode(settings: Settings) -> list[Ratio]:
 
 
 _REQUEST: Final = FinishRequest(provider="google", state_id="state", code="code")
-_ENDPOINT: Final = make_endpoint("P2", None, None, allow_http=False)
+_CENSOR: Final = Censor(_REQUEST, None)
 _HEADERS: Final = (("Content-Type", "application/json"), ("cf-ray", "8f0e1d2c3b4a5968-FRA"))
 
 
 def our_decode(body: bytes) -> Any:
     """All that happens to an answer after the transport: a result, or an error."""
-    return read_answer(_ENDPOINT, _REQUEST, HttpResponse(200, _HEADERS, body), strict=False)
+    return read_session(HttpResponse(200, _HEADERS, body), _CENSOR)
 
 
 def plain_cattrs(body: bytes) -> Callable[[], Any]:

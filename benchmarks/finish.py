@@ -26,6 +26,8 @@ from descope_native import (
     Transport,
 )
 from descope_native._service.endpoint import make_endpoint
+from descope_native._service.operations import FINISH
+from descope_native.transports import Progress
 
 Call = Callable[[], Awaitable[Any]]
 
@@ -54,12 +56,12 @@ async def ours(base: str) -> AsyncIterator[Call]:
 @asynccontextmanager
 async def our_transport(base: str) -> AsyncIterator[Call]:
     """All of the safety and none of the types."""
-    endpoint = make_endpoint("P2abcdefghijklmnopqrstuvwxyz", base, None, allow_http=False)
+    endpoint = make_endpoint(FINISH.path, "P2abcdefghijklmnopqrstuvwxyz", base, None, allow_http=False)
     proof = FinishRequest(provider="google", state_id=REQUEST["stateId"], id_token=ID_TOKEN)
     async with AiohttpTransport.open() as transport:
 
         async def call() -> Any:
-            return json.loads((await transport.send(endpoint.build_request(proof, 15.0))).body)
+            return json.loads((await transport.send(endpoint.build_request(proof, 15.0, Progress()))).body)
 
         yield call
 

@@ -25,6 +25,7 @@ from descope_native.errors import (
     TransportError,
     UnexpectedResponse,
 )
+from descope_native.events import CallEvent
 from descope_native.finisher import NativeOAuthFinisher
 from descope_native.models import (
     AppleUser,
@@ -33,10 +34,14 @@ from descope_native.models import (
     FinishResult,
     FrozenDict,
     IdpResponse,
+    LoginOptions,
+    StartRequest,
+    StartResult,
     User,
     UserTenant,
 )
 from descope_native.retrying import Retry
+from descope_native.starter import NativeOAuthStarter
 from descope_native.transports import HttpRequest, HttpResponse, Transport
 
 if TYPE_CHECKING:
@@ -60,6 +65,7 @@ else:  # type checkers would take every misspelt name for one of ours
 __all__ = [
     "AiohttpTransport",
     "AppleUser",
+    "CallEvent",
     "ConnectError",
     "ConnectionLost",
     "DescopeNativeError",
@@ -72,7 +78,9 @@ __all__ = [
     "IdpResponse",
     "InMemoryTransport",
     "InvalidRequestError",
+    "LoginOptions",
     "NativeOAuthFinisher",
+    "NativeOAuthStarter",
     "Outcome",
     "RateLimitedError",
     "RejectedError",
@@ -80,6 +88,8 @@ __all__ = [
     "ResponseError",
     "Retry",
     "ServerError",
+    "StartRequest",
+    "StartResult",
     "TLSError",
     "Transport",
     "TransportClosed",

@@ -32,13 +32,16 @@ from descope_native.models import (
     FrozenDict,
     IdpResponse,
     Json,
+    LoginOptions,
     ObjectOrFalse,
+    StartRequest,
+    StartResult,
     Token,
     User,
     UserTenant,
 )
 
-__all__ = ["make_converter", "structure_result"]
+__all__ = ["make_converter", "structure_answer"]
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=attrs.AttrsInstance)
@@ -155,6 +158,13 @@ def _structure_required_token(value: Any, _: Any) -> str:
     return token
 
 
+def _structure_required_string(value: Any, _: Any) -> str:
+    text = _structure_string(value, _)
+    if text is None:
+        raise _unusable("string", NOTHING_FOUND)
+    return text
+
+
 def _structure_boolean(value: Any, _: Any) -> bool:
     if type(value) is not bool:
         raise _wrong_type("boolean", value)
@@ -253,7 +263,7 @@ class _Hooks:
 
 
 _HOOKS: Final[Mapping[Any, Hook]] = {
-    str: _structure_string,
+    str: _structure_required_string,
     str | None: _structure_string,
     Token: _structure_required_token,
     _OPTIONAL_TOKEN: _structure_token,
@@ -294,6 +304,12 @@ _BY_TYPE: Final[Mapping[Any, str]] = {
     Token: """
     value = get({key!r})
     if type(value) is not str or not is_token(value):
+        raise Misfit(None)
+    instance.{name} = value
+""",
+    str: """
+    value = get({key!r})
+    if type(value) is not str or not value:
         raise Misfit(None)
     instance.{name} = value
 """,
@@ -505,7 +521,7 @@ def make_converter() -> Converter:
     """
     converter = _Converter(detailed_validation=False)
     known = {wanted: _Hooks(hook, hook) for wanted, hook in _HOOKS.items()}
-    models: tuple[type[attrs.AttrsInstance], ...] = (UserTenant, User, IdpResponse, FinishResult)
+    models: tuple[type[attrs.AttrsInstance], ...] = (UserTenant, User, IdpResponse, FinishResult, StartResult)
     for cls in models:  # inner ones first
         hooks = known[cls] = _class_hooks(cls, known)
         known[cast("Any", cls) | None] = _Hooks(_or_none(hooks.straight), _or_none(hooks.careful))
@@ -514,8 +530,9 @@ def make_converter() -> Converter:
         _register(converter, wanted, hooks)
     for thawed in (Mapping[str, bool], Mapping[str, Json], ObjectOrFalse, tuple[str, ...]):
         converter.register_unstructure_hook_func(partial(eq, thawed), _thaw)
+    converter.register_unstructure_hook(FrozenDict, _thaw)
     converter.register_unstructure_hook(AppleUser, _unstructure_apple_user)
-    for cls in (*models, FinishRequest):
+    for cls in (*models, LoginOptions, StartRequest, FinishRequest):
         converter.register_unstructure_hook(cls, _unstructure_hook(cls, converter))
     return converter
 
@@ -530,17 +547,19 @@ def _unstructure_apple_user(user: AppleUser) -> str:
     return json.dumps({"name": name})
 
 
-def device_token_headers(request: FinishRequest) -> dict[str, str]:
+def device_token_headers(request: attrs.AttrsInstance) -> dict[str, str]:
     """The headers of a request that the app's device tokens become."""
     return {
         header: token
         for attribute, header in _DEVICE_TOKEN_HEADERS.items()
-        if (token := getattr(request, attribute)) is not None
+        if (token := getattr(request, attribute, None)) is not None
     }
 
 
 def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model], dict[str, Any]]:
-    left_out = _OFF_THE_WIRE.union(_DEVICE_TOKEN_HEADERS if cls is FinishRequest else ())
+    left_out = _OFF_THE_WIRE
+    if cls in {StartRequest, FinishRequest}:
+        left_out = left_out.union(_DEVICE_TOKEN_HEADERS, {"refresh_jwt", "nonce"})
     overrides: dict[str, Any] = {
         field.name: override(
             rename=wire_name(field.name),
@@ -613,17 +632,19 @@ def replace_half_pairs(answer: dict[str, Any]) -> tuple[dict[str, Any], list[Dri
     return replaced, drift if len(drift) <= _MOST_DRIFT else [*drift[:_MOST_DRIFT], _left_out("*")]
 
 
-def structure_result(converter: Converter, answer: dict[str, Any]) -> FinishResult | tuple[Drift, ...]:
+def structure_answer(
+    converter: Converter, cls: type[Model], answer: dict[str, Any]
+) -> Model | tuple[Drift, ...]:
     """A result with whatever could be saved, its `drift` filled; or the drift alone, where that was
-    not enough for a session.
+    not enough for one.
 
     Never raises, so that no traceback has a frame that holds the answer.
     """
     try:
-        result: FinishResult = converter.get_structure_hook(FinishResult)(answer, FinishResult)
+        result: Model = converter.get_structure_hook(cls)(answer, cls)
     except _Misfit as misfit:
         if misfit.saved is attrs.NOTHING:
             return misfit.drift
-        saved: FinishResult = misfit.saved
-        return attrs.evolve(saved, drift=misfit.drift)
+        saved: Any = misfit.saved
+        return cast("Model", attrs.evolve(saved, drift=misfit.drift))
     return result

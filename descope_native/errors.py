@@ -71,25 +71,31 @@ def outcome_in(phase: Phase) -> Outcome:
 
 
 class DescopeNativeError(Exception):
-    """The root: ``except DescopeNativeError`` catches all that this library raises on purpose."""
+    """The root: ``except DescopeNativeError`` catches all that this library raises on purpose.
+
+    ``spends_nothing`` is set on the errors of a start, which may be repeated where its outcome is unknown.
+    """
+
+    spends_nothing: bool = False
 
     @property
     def outcome(self) -> Outcome:
-        """What happened to the one-time code."""
+        """What happened to the request; for a finish, to the one-time code."""
         return Outcome.UNKNOWN
 
     @property
     def safe_to_retry(self) -> bool:
-        """Whether the same code may be sent once more."""
+        """Whether the same request may be sent once more."""
         return False
 
 
 class InvalidRequestError(DescopeNativeError, ValueError):
-    """An argument cannot be right. Nothing was sent; the program needs fixing, not the person."""
+    """An argument cannot be right, and nothing was sent. ``argument`` names it, where it is a single one."""
 
-    def __init__(self, problem: str) -> None:
+    def __init__(self, problem: str, argument: str | None = None) -> None:
         super().__init__(problem)
         self.problem = problem
+        self.argument = argument  # pickle hands it over with the other attributes
 
     @property
     def outcome(self) -> Outcome:
@@ -166,12 +172,17 @@ class RequestTimeout(TransportError, TimeoutError):
 
     @property
     def safe_to_retry(self) -> bool:
-        """True where nothing was sent."""
-        return self.outcome is Outcome.NOT_SENT
+        """True where nothing was sent or, as by a start, nothing can be spent."""
+        return self.spends_nothing or self.outcome is Outcome.NOT_SENT
 
 
 class ConnectionLost(TransportError):
     """The connection went away after the request may have left."""
+
+    @property
+    def safe_to_retry(self) -> bool:
+        """False, but for a start, which spends nothing."""
+        return self.spends_nothing
 
 
 class TransportClosed(TransportError):
@@ -264,18 +275,32 @@ class RateLimitedError(RejectedError):
 class ServerError(ResponseError):
     """5xx, 408 or 499. No 5xx proves that nothing was applied, so the code may be spent."""
 
+    @property
+    def safe_to_retry(self) -> bool:
+        """False, but for a start, which spends nothing."""
+        return self.spends_nothing
+
 
 class UnexpectedResponse(ResponseError):
     """An answer that is neither a session nor an error of the service.
 
     ``problem`` says what is wrong and where, never with the values found there. ``status`` is 0
-    where the answer was so malformed that it has none.
+    where the answer was so malformed that it has none. ``is_damaged`` says that the answer was cut or
+    malformed on its way, so that another try may bring a whole one.
     """
 
-    def __init__(self, status: int, problem: str, trace_id: str | None = None) -> None:
+    def __init__(
+        self, status: int, problem: str, trace_id: str | None = None, *, is_damaged: bool = False
+    ) -> None:
         super().__init__(status, trace_id)
         self.args: tuple[Any, ...] = (status, problem, trace_id)
         self.problem = problem
+        self.is_damaged = is_damaged  # pickle hands it over with the other attributes
+
+    @property
+    def safe_to_retry(self) -> bool:
+        """False, but for a start, which spends nothing, whose answer was damaged on its way."""
+        return self.spends_nothing and self.is_damaged
 
     def __str__(self) -> str:
         facts = [f"status {self.status}", f"outcome {self.outcome}"]

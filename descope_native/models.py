@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn, Self, TypeVar, cast
 
 import attrs
 
-from descope_native._tokens import MAX_TOKEN, is_token
+from descope_native._tokens import MAX_TOKEN, is_token, read_claims
 from descope_native.errors import InvalidRequestError
 
 __all__ = [
@@ -18,7 +20,10 @@ __all__ = [
     "FrozenDict",
     "IdpResponse",
     "Json",
+    "LoginOptions",
     "ObjectOrFalse",
+    "StartRequest",
+    "StartResult",
     "Token",
     "User",
     "UserTenant",
@@ -80,13 +85,16 @@ if TYPE_CHECKING:
 else:
     Json = object  # cattrs resolves the alias inside itself once, and equals nothing of ours afterwards
 
-_LONGEST_INPUT: Final = 64 * 1024
+_MAX_INPUT: Final = 64 * 1024
 """Far beyond any code or id token; far below what would hold up the event loop."""
 
-_LONGEST_USER: Final = 4096
-_TEXT: Final = f"must be text that is not blank, {_LONGEST_INPUT} characters of UTF-8 at most"
-_MOST_BRACKETS: Final = 64  # Apple's JSON has four, and less than 1,024 characters
-_USER: Final = f"the JSON text of an object, {_LONGEST_USER} characters and {_MOST_BRACKETS} brackets at most"
+_MAX_USER: Final = 4096
+_TEXT: Final = f"must be text that is not blank, {_MAX_INPUT} characters of UTF-8 at most"
+_MAX_BRACKETS: Final = 64  # Apple's JSON has four, and less than 1,024 characters
+_USER: Final = f"the JSON text of an object, {_MAX_USER} characters and {_MAX_BRACKETS} brackets at most"
+
+_MAX_NUMBER: Final = 1e300
+"""Beyond any claim, and below what Python refuses to write down."""
 
 Token = Annotated[str, "cookie-octets of RFC 6265, 16 KiB at most"]
 """What ends up in somebody's header or cookie, so an answer's token is let in only in that form."""
@@ -129,10 +137,8 @@ class AppleUser:
 
     def __attrs_post_init__(self) -> None:
         for part in attrs.fields_dict(AppleUser):
-            if getattr(self, part) is not None and not _is_string(getattr(self, part), _LONGEST_USER):
-                raise InvalidRequestError(
-                    f"{part} must be a string, {_LONGEST_USER} characters at most, or None"
-                )
+            if getattr(self, part) is not None and not _is_string(getattr(self, part), _MAX_USER):
+                raise _refusal(part, f"must be a string, {_MAX_USER} characters at most, or None")
 
 
 def _name_to_send(user: AppleUser | str | None) -> AppleUser | str | None:
@@ -162,6 +168,197 @@ def _is_filled(part: object) -> bool:
     return bool(part.strip()) if isinstance(part, str) else part not in (None, {}, [])
 
 
+def _json_of_the_caller(value: Any, depth: int = 0) -> Any:
+    """JSON that a caller gave, made deeply immutable. Raises ValueError for what is no JSON."""
+    if isinstance(value, str):
+        return _text_of_the_caller(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and abs(value) < _MAX_NUMBER:
+        return value
+    if depth < _MAX_BRACKETS:
+        if isinstance(value, Mapping):
+            mapping = cast("Mapping[object, object]", value)
+            return FrozenDict(
+                {
+                    _text_of_the_caller(key): _json_of_the_caller(item, depth + 1)
+                    for key, item in mapping.items()
+                }
+            )
+        if isinstance(value, list | tuple):
+            return tuple([_json_of_the_caller(item, depth + 1) for item in cast("list[Any]", value)])
+    raise ValueError
+
+
+def _text_of_the_caller(text: object) -> str:
+    if not _is_string(text):
+        raise ValueError
+    return str(text)
+
+
+_JSON_OBJECT: Final = (
+    f"JSON object with {_MAX_BRACKETS} levels and strings of {_MAX_INPUT} characters at most"
+)
+
+
+def _object_of(what: str, value: Any) -> Any:
+    """None, or a mapping made deeply immutable."""
+    value = none_if_empty(value)
+    if value is None:
+        return None
+    converted = None
+    with suppress(ValueError):
+        converted = _json_of_the_caller(value) if isinstance(value, Mapping) else None
+    del value  # it may name a person, and this frame is in the traceback
+    if converted is None:
+        raise _refusal(what, f"must be a {_JSON_OBJECT}, or None")
+    return converted
+
+
+def _custom_claims(claims: Mapping[str, Any] | None) -> Mapping[str, Json] | None:
+    return cast("Mapping[str, Json] | None", _object_of("custom_claims", claims))
+
+
+def _template_options(options: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return cast("Mapping[str, str] | None", _object_of("template_options", options))
+
+
+def _extra(extra: Mapping[str, Any] | None) -> Mapping[str, Json] | None:
+    return cast("Mapping[str, Json] | None", _object_of("extra", extra))
+
+
+def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    return tuple(values) if isinstance(values, list) else cast("tuple[str, ...] | None", values)
+
+
+@attrs.frozen(kw_only=True)
+class LoginOptions:
+    """What a start may ask for. The list is open: what is not named here goes into ``extra``.
+
+    An optional attribute that is ``""`` is None, and what is None is not sent.
+
+    Attributes:
+        stepup, mfa: the sign-in adds to the session of somebody who is signed in, whose ``refresh_jwt``
+            goes along.
+        custom_claims: any JSON, to be put into the session token.
+        revoke_other_sessions: end the person's other sessions.
+        revoke_other_sessions_types: of these kinds only.
+        sso_app_id, tenant_id: the SSO application and the tenant that the sign-in is for.
+        template_id, template_options, locale: for the messages that the service sends.
+        pkce_challenge: see RFC 7636.
+        extra: what else goes into ``loginOptions``, under the wire's own names.
+
+    Raises `InvalidRequestError` where that cannot be right.
+    """
+
+    stepup: bool | None = None
+    mfa: bool | None = None
+    custom_claims: Mapping[str, Json] | None = attrs.field(default=None, converter=_custom_claims, repr=False)
+    revoke_other_sessions: bool | None = None
+    revoke_other_sessions_types: tuple[str, ...] | None = attrs.field(default=None, converter=_texts)
+    sso_app_id: str | None = attrs.field(default=None, converter=_optional_text)
+    tenant_id: str | None = attrs.field(default=None, converter=_optional_text)
+    template_id: str | None = attrs.field(default=None, converter=_optional_text)
+    template_options: Mapping[str, str] | None = attrs.field(
+        default=None, converter=_template_options, repr=False
+    )
+    locale: str | None = attrs.field(default=None, converter=_optional_text)
+    pkce_challenge: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    extra: Mapping[str, Json] | None = attrs.field(default=None, converter=_extra, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if refusal := _check_options(self):
+            raise refusal
+
+
+def _check_options(options: LoginOptions) -> InvalidRequestError | None:
+    for name in ("stepup", "mfa", "revoke_other_sessions"):
+        if not isinstance(getattr(options, name), bool | None):
+            return _refusal(name, "must be True, False or None")
+    types = options.revoke_other_sessions_types
+    if types is not None and not (isinstance(types, tuple) and all(map(_is_nonblank, types))):
+        return _refusal("revoke_other_sessions_types", "must be a list of texts, or None")
+    if not all(isinstance(value, str) for value in (options.template_options or {}).values()):
+        return _refusal("template_options", "must have texts as values")
+    return _check_optional_texts(
+        options, "sso_app_id", "tenant_id", "template_id", "locale", "pkce_challenge"
+    )
+
+
+def _options_to_send(
+    options: LoginOptions | Mapping[str, Any] | None,
+) -> LoginOptions | Mapping[str, Json] | None:
+    options = none_if_empty(options)
+    return options if isinstance(options, LoginOptions) else _object_of("login_options", options)
+
+
+@attrs.frozen(kw_only=True)
+class StartRequest:
+    """The beginning of one native sign-in. Its repr shows the provider and ``implicit`` only.
+
+    Attributes:
+        provider: ``google``, ``apple``, or the name of a custom provider. Case-sensitive.
+        login_options: `LoginOptions`, or a mapping in the wire's own names.
+        implicit: True: the phone gets an id token. False: Apple gives a code. None: the service chooses.
+        refresh_jwt: the refresh token of the person who is signed in, for step-up or MFA.
+        known_device_jwt, trusted_device_jwt: as in `FinishRequest`.
+
+    Raises `InvalidRequestError` where that cannot be right.
+    """
+
+    provider: str
+    login_options: LoginOptions | Mapping[str, Json] | None = attrs.field(
+        default=None, converter=_options_to_send, repr=False
+    )
+    implicit: bool | None = attrs.field(default=None, converter=none_if_empty)
+    refresh_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.
+        if refusal := _check_start(self):
+            raise refusal
+
+
+def _check_start(request: StartRequest) -> InvalidRequestError | None:
+    if refusal := _check_texts(request, "provider"):
+        return refusal
+    implicit: object = request.implicit
+    if not isinstance(implicit, bool | None):
+        return _refusal("implicit", "must be True, False or None")
+    return _check_tokens(request, "refresh_jwt", "known_device_jwt", "trusted_device_jwt")
+
+
+def _refusal(argument: str, problem: str) -> InvalidRequestError:
+    return InvalidRequestError(f"{argument} {problem}", argument)
+
+
+def _check_texts(request: object, *names: str) -> InvalidRequestError | None:
+    for name in names:
+        value = getattr(request, name)
+        if isinstance(value, str) and not value:
+            return _refusal(name, "is empty")
+        if not _is_nonblank(value):
+            return _refusal(name, _TEXT)
+    return None
+
+
+def _check_optional_texts(request: object, *names: str) -> InvalidRequestError | None:
+    for name in names:
+        if getattr(request, name) is not None and not _is_nonblank(getattr(request, name)):
+            return _refusal(name, f"{_TEXT}, or None")
+    return None
+
+
+def _check_tokens(request: object, *names: str) -> InvalidRequestError | None:
+    for name in names:
+        value = getattr(request, name)
+        if value is not None and not (isinstance(value, str) and is_token(value)):
+            return _refusal(name, f"must be a token, {MAX_TOKEN} characters at most, or None")
+    return None
+
+
 @attrs.frozen(kw_only=True)
 class FinishRequest:
     """The proof of one native sign-in. Its repr shows the provider only.
@@ -179,6 +376,8 @@ class FinishRequest:
             Apple names the person at the first sign-in only.
         known_device_jwt, trusted_device_jwt: what an earlier result had under these names, and the app
             kept. Of the form of a token: cookie-octets of RFC 6265, 16 KiB at most.
+        nonce: what the start gave. An id token that is a JWT with another ``nonce`` is refused.
+            It is not sent.
 
     Raises `InvalidRequestError` where that cannot be right.
     """
@@ -190,41 +389,50 @@ class FinishRequest:
     user: AppleUser | str | None = attrs.field(default=None, converter=_name_to_send, repr=False)
     known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
     trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    nonce: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.
-        if problem := _problem_with(self):
-            raise InvalidRequestError(problem)
+        if refusal := _check_finish(self):
+            raise refusal
 
 
-def _problem_with(request: FinishRequest) -> str | None:  # noqa: PLR0911 -- one return per problem
-    for name in ("provider", "state_id"):
-        value = getattr(request, name)
-        if isinstance(value, str) and not value:
-            return f"{name} is empty"
-        if not _is_nonblank(value):
-            return f"{name} {_TEXT}"
-    for name in ("code", "id_token"):
-        value = getattr(request, name)
-        if value is not None and not _is_nonblank(value):
-            return f"{name} {_TEXT}, or None"
+def _check_finish(request: FinishRequest) -> InvalidRequestError | None:
+    if refusal := _check_texts(request, "provider", "state_id"):
+        return refusal
+    if refusal := _check_optional_texts(request, "code", "id_token", "nonce"):
+        return refusal
     if (request.code is None) == (request.id_token is None):
-        return "exactly one of code and id_token must be given"
+        return InvalidRequestError("exactly one of code and id_token must be given")
     if not (request.user is None or isinstance(request.user, AppleUser) or _is_object_text(request.user)):
-        return f"user must be an AppleUser or {_USER}"
-    for name in ("known_device_jwt", "trusted_device_jwt"):
-        value = getattr(request, name)
-        if value is not None and not (isinstance(value, str) and is_token(value)):
-            return f"{name} must be a token, {MAX_TOKEN} characters at most, or None"
-    return None
+        return _refusal("user", f"must be an AppleUser or {_USER}")
+    return _check_tokens(request, "known_device_jwt", "trusted_device_jwt") or _check_nonce(request)
 
 
-def _is_nonblank(value: object, longest: int = _LONGEST_INPUT) -> bool:
+def _check_nonce(request: FinishRequest) -> InvalidRequestError | None:
+    """Whether the id token was made for the nonce that start gave. The service verifies it."""
+    if request.nonce is None or request.id_token is None:
+        return None
+    claims = read_claims(request.id_token)
+    if claims is None or claims.get("nonce") == request.nonce:
+        return None
+    found = claims.get("nonce")
+    if found is None:
+        return _refusal("id_token", "has no nonce; the phone must send the one that start gave")
+    if str(found).lower() == sha256(request.nonce.encode()).hexdigest():
+        return _refusal(
+            "id_token",
+            "holds the SHA-256 of the nonce; the phone's library hashes nonces, and must be told not to",
+        )
+    return _refusal("id_token", "holds another nonce than the one that start gave")
+
+
+def _is_nonblank(value: object, longest: int = _MAX_INPUT) -> bool:
     """Whether it is a string with something in it."""
     return _is_string(value, longest) and value != "" and not str(value).isspace()
 
 
-def _is_string(value: object, longest: int = _LONGEST_INPUT) -> bool:
+def _is_string(value: object, longest: int = _MAX_INPUT) -> bool:
     """Whether it is a string of a size that makes sense, and of characters that UTF-8 can carry."""
     if not isinstance(value, str) or len(value) > longest:
         return False
@@ -243,10 +451,10 @@ def refuse_constant(_: str) -> None:
 
 
 def _is_json_text(value: object) -> bool:
-    if not _is_nonblank(value, _LONGEST_USER):
+    if not _is_nonblank(value, _MAX_USER):
         return False
     text = str(value)
-    if text.count("{") + text.count("[") > _MOST_BRACKETS:  # nested too deep to be read back everywhere
+    if text.count("{") + text.count("[") > _MAX_BRACKETS:  # nested too deep to be read back everywhere
         return False
     try:
         _parse_json(text)
@@ -416,6 +624,31 @@ class Drift:
     path: str
     expected: str
     found: str
+
+
+@attrs.frozen(kw_only=True)
+class StartResult:
+    """A sign-in that has begun. Frozen, hashable, picklable; its repr shows neither state nor nonce.
+
+    The phone needs ``client_id``, ``nonce`` and ``implicit``. ``state_id`` stays with the device that
+    started, in its session or sealed, or a stranger could have somebody else finish the stranger's
+    sign-in (RFC 9700 §4.7).
+
+    Attributes:
+        state_id: what `NativeOAuthFinisher.finish` takes. Used once.
+        client_id: the OAuth client that the phone's request to Apple or Google names.
+        nonce: goes into that request as it is, not hashed, and comes back as a claim of the id token.
+        implicit: True: the phone gets an id token. False: it gets a code. None where the answer does not say.
+        extra: what came under keys that nobody knew when this release was made.
+        drift: what was not as documented. Not part of equality.
+    """
+
+    state_id: str = attrs.field(repr=False)
+    client_id: str | None = None
+    nonce: str | None = attrs.field(default=None, repr=False)
+    implicit: bool | None = None
+    extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
+    drift: tuple[Drift, ...] = attrs.field(default=(), eq=False)
 
 
 @attrs.frozen(kw_only=True)

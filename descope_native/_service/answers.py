@@ -6,18 +6,18 @@ is HTTP's own.
 
 import re
 import time
-from typing import Any, Final, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
 from yarl import URL
 
-from descope_native._service.endpoint import Endpoint
 from descope_native._service.json_text import decode_answer, decode_json
 from descope_native._service.redaction import LONGEST_SHOWN, Censor
 from descope_native._service.set_cookie import add_tokens_from_cookies
 from descope_native._service.times import parse_retry_after, service_time
-from descope_native.converters import NOTHING_FOUND, make_converter, structure_result
+from descope_native.converters import NOTHING_FOUND, make_converter, structure_answer
 from descope_native.errors import (
     RateLimitedError,
     RejectedError,
@@ -25,44 +25,73 @@ from descope_native.errors import (
     ServerError,
     UnexpectedResponse,
 )
-from descope_native.models import Drift, FinishRequest, FinishResult
+from descope_native.models import Drift, FinishResult, StartResult
 from descope_native.transports import HttpResponse
 
 _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
-_converter: Final = make_converter()
-
-
-def read_answer(
-    endpoint: Endpoint, request: FinishRequest, response: HttpResponse, *, strict: bool
-) -> FinishResult:
-    """What the answer means: a result, or a `ResponseError`."""
-    # What was read is handed over by return value: this frame is in tracebacks, and the answer's
-    # tokens must not be among its locals.
-    if not 200 <= response.status < 300:
-        raise _error_for(response, endpoint.url, Censor(request, endpoint.key))
-    result = _read_session(response)
-    if isinstance(result, str):
-        problem = result
-    elif strict and result.drift:
-        problem = _describe_drift(result.drift)
-    else:
-        return result
-    del result
-    raise UnexpectedResponse(response.status, problem, read_trace_id(endpoint, request, response))
-
-
-def read_trace_id(endpoint: Endpoint, request: FinishRequest, response: HttpResponse) -> str | None:
-    """The id that the vendor's support asks for, where the answer has a harmless one."""
-    return _trace_id(response, Censor(request, endpoint.key))
-
+_ERROR_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 _NO_CODINGS: Final = frozenset({"", "identity"})
 
+_converter: Final = make_converter()
 
-def _read_session(response: HttpResponse) -> FinishResult | str:
-    """A result, or what kept the answer from being one. Never raises."""
+Result = TypeVar("Result", bound=StartResult | FinishResult)
+
+
+def read_answer(
+    read: Callable[[HttpResponse, Censor], Result | UnexpectedResponse],
+    response: HttpResponse,
+    trace_id: str | None,
+    url: URL,
+    censor: Censor,
+    *,
+    strict: bool,
+) -> Result | ResponseError:
+    """What the answer means: a result, or an error for the caller to raise."""
+    if not 200 <= response.status < 300:
+        return _error_for(response, trace_id, url, censor)
+    result = read(response, censor)
+    if isinstance(result, UnexpectedResponse):
+        return UnexpectedResponse(result.status, result.problem, trace_id, is_damaged=result.is_damaged)
+    if strict and result.drift:
+        return UnexpectedResponse(response.status, _describe_drift(result.drift), trace_id)
+    return result
+
+
+def read_session(response: HttpResponse, _: Censor) -> FinishResult | UnexpectedResponse:
+    """The answer to a finish, its tokens taken from cookies where the body has none."""
+    read = _read_object(response)
+    if isinstance(read, UnexpectedResponse):
+        return read
+    answer, drift = read
+    drift += add_tokens_from_cookies(answer, response)
+    return _structure(FinishResult, answer, drift, response, "no session in body or cookies")
+
+
+def read_start(response: HttpResponse, censor: Censor) -> StartResult | UnexpectedResponse:
+    """The answer to a start."""
+    read = _read_object(response)
+    if isinstance(read, UnexpectedResponse):
+        return read
+    answer, drift = read
+    missing = "no state"
+    error_id = answer.get("errorId")
+    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not censor.is_secret(error_id):
+        missing = f"no state, and the errorId {error_id}"
+    return _structure(StartResult, answer, drift, response, missing)
+
+
+def read_trace_id(response: HttpResponse, censor: Censor) -> str | None:
+    """The id that the vendor's support asks for, where the answer has a harmless one."""
+    trace_id = response.header("cf-ray")
+    if trace_id and _TRACE_ID.fullmatch(trace_id) and not censor.is_secret(trace_id):
+        return trace_id
+    return None
+
+
+def _read_object(response: HttpResponse) -> tuple[dict[str, Any], list[Drift]] | UnexpectedResponse:
     lines = response.header_values("Content-Encoding")
     is_encoded = bool(lines) and not _NO_CODINGS.issuperset(
         coding.strip().lower() for line in lines for coding in line.split(",")
@@ -71,50 +100,59 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
         answer, drift = decode_answer(response.body)
     except ValueError:
         if is_encoded:
-            return "the answer has a Content-Encoding that was not asked for"
-        return "the answer is not JSON"
+            return UnexpectedResponse(
+                response.status, "the answer has a Content-Encoding that was not asked for"
+            )
+        return UnexpectedResponse(response.status, "the answer is not JSON", is_damaged=True)
     except RecursionError:  # the interpreter's own limit may be lower
-        return "the answer nests too deep"
+        return UnexpectedResponse(response.status, "the answer nests too deep")
     if type(answer) is not dict:
-        return "the answer is not a JSON object"
-    answer = cast("dict[str, Any]", answer)
+        return UnexpectedResponse(response.status, "the answer is not a JSON object")
     if is_encoded:  # in name only: the body was read as it came
         drift.append(Drift("Content-Encoding", "identity", "another coding"))
-    drift += add_tokens_from_cookies(answer, response)
-    result = structure_result(_converter, answer)
-    if not isinstance(result, FinishResult):
-        odd = tuple(each for each in result if each.found != NOTHING_FOUND)
-        details = f" ({_describe_drift((*drift, *odd))})" if drift or odd else ""
-        return f"the answer has no session in body or cookies{details}"
+    return cast("dict[str, Any]", answer), drift
+
+
+def _structure(
+    cls: type[Result], answer: dict[str, Any], drift: list[Drift], response: HttpResponse, missing: str
+) -> Result | UnexpectedResponse:
+    result: Any = structure_answer(_converter, cls, answer)
+    if isinstance(result, tuple):
+        misfits = cast("tuple[Drift, ...]", result)
+        odd = [*drift, *(each for each in misfits if each.found != NOTHING_FOUND)]
+        details = f" ({_describe_drift(odd)})" if odd else ""
+        return UnexpectedResponse(response.status, f"the answer has {missing}{details}")
     if response.status != 200:
         drift.append(Drift("status", "200", str(response.status)))
-    return attrs.evolve(result, drift=(*result.drift, *drift)) if drift else result
+    return cast("Result", attrs.evolve(result, drift=(*result.drift, *drift)) if drift else result)
 
 
-def _describe_drift(drift: tuple[Drift, ...]) -> str:
+def _describe_drift(drift: Sequence[Drift]) -> str:
     places = [f"{d.path}: expected {d.expected}, found {d.found}" for d in drift[:10]]
     if len(drift) > len(places):
         places.append(f"and {len(drift) - len(places)} more")
     return "not as documented: " + "; ".join(places)
 
 
-def _error_for(response: HttpResponse, url: URL, censor: Censor) -> ResponseError:
+def _error_for(response: HttpResponse, trace_id: str | None, url: URL, censor: Censor) -> ResponseError:
     status = response.status
-    trace_id = _trace_id(response, censor)
     hundreds = status // 100
-    if status in {408, 499} or hundreds == 5:
-        return ServerError(status, trace_id, *_error_texts(response, censor))
-    if status == 429:
-        retry_after = parse_retry_after(
-            response.header_values("Retry-After"), service_time(response) or time.time()
-        )
-        return RateLimitedError(status, trace_id, *_error_texts(response, censor), retry_after)
-    if hundreds == 4:
-        return RejectedError(status, trace_id, *_error_texts(response, censor))
     if hundreds == 3:
         origin = _origin(response.header("Location"), url, censor)
         return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
-    return UnexpectedResponse(status, f"the service answered {status}, which means nothing here", trace_id)
+    if hundreds not in {4, 5}:
+        return UnexpectedResponse(
+            status, f"the service answered {status}, which means nothing here", trace_id
+        )
+    texts = _error_texts(response, censor)
+    if status in {408, 499} or hundreds == 5:
+        return ServerError(status, trace_id, *texts)
+    if status == 429:
+        ours = service_time(response) or time.time()
+        return RateLimitedError(
+            status, trace_id, *texts, parse_retry_after(response.header_values("Retry-After"), ours)
+        )
+    return RejectedError(status, trace_id, *texts)
 
 
 def _error_texts(response: HttpResponse, censor: Censor) -> tuple[str | None, str | None, str | None]:
@@ -138,13 +176,6 @@ def _text(value: object, censor: Censor) -> str | None:
     # More is looked at than can be shown, or what is left of a secret at its end could not be told for one.
     printable = "".join(char if char.isprintable() else " " for char in value[: 4 * LONGEST_SHOWN])
     return censor.black_out(printable, 2 * LONGEST_SHOWN).strip()[:LONGEST_SHOWN] or None
-
-
-def _trace_id(response: HttpResponse, censor: Censor) -> str | None:
-    trace_id = response.header("cf-ray")
-    if trace_id and _TRACE_ID.fullmatch(trace_id) and not censor.is_secret(trace_id):
-        return trace_id
-    return None
 
 
 def _origin(location: str | None, url: URL, censor: Censor) -> str:

@@ -9,14 +9,12 @@ from typing import Final
 import attrs
 from yarl import URL
 
-from descope_native._service.json_text import encode_strings
+from descope_native._service.json_text import encode_json
 from descope_native._version import __version__
 from descope_native.converters import device_token_headers, make_converter
 from descope_native.errors import InvalidRequestError
-from descope_native.models import FinishRequest, none_if_empty
-from descope_native.transports import HttpRequest
-
-FINISH_PATH: Final = "/v1/auth/oauth/native/finish"
+from descope_native.models import none_if_empty
+from descope_native.transports import HttpRequest, Progress
 
 _converter: Final = make_converter()
 
@@ -32,25 +30,30 @@ _URL: Final = re.compile(r"[\w.~:/?#\[\]@!$&'()*+,;=%-]+", re.ASCII)  # RFC 3986
 
 @attrs.frozen
 class Endpoint:
-    """Where one project's requests go, and what goes with each of them. Made once per finisher."""
+    """Where the requests of one operation go, and what goes with each of them. Made once per client."""
 
     url: URL
     headers: Mapping[str, str] = attrs.field(repr=False)
     key: str | None = attrs.field(repr=False)
 
-    def build_request(self, request: FinishRequest, timeout: float) -> HttpRequest:
+    def build_request(self, request: attrs.AttrsInstance, timeout: float, progress: Progress) -> HttpRequest:
         """The bytes to send. Keys that are unset are left out, never null."""
+        headers = {**self.headers, **device_token_headers(request)}
+        refresh_jwt = getattr(request, "refresh_jwt", None)
+        if refresh_jwt is not None:
+            headers["Authorization"] += f":{refresh_jwt}"
         return HttpRequest(
             method="POST",
             url=self.url,
-            headers={**self.headers, **device_token_headers(request)},
-            body=encode_strings(_converter.unstructure(request)),
+            headers=headers,
+            body=encode_json(_converter.unstructure(request)).encode(),
             timeout=timeout,
+            progress=progress,
         )
 
 
 def make_endpoint(
-    project_id: str, base_url: str | URL | None, key: str | None, *, allow_http: bool
+    path: str, project_id: str, base_url: str | URL | None, key: str | None, *, allow_http: bool
 ) -> Endpoint:
     """Check what a deployment configures. Raises `InvalidRequestError`, which names no value."""
     key, base_url = none_if_empty(key), none_if_empty(base_url)
@@ -67,7 +70,7 @@ def make_endpoint(
         raise InvalidRequestError(f"base_url {problem}")
     base = URL(base_url)
     return Endpoint(
-        base.with_path(base.raw_path.rstrip("/") + FINISH_PATH, encoded=True),
+        base.with_path(base.raw_path.rstrip("/") + path, encoded=True),
         {
             "Authorization": f"Bearer {project_id}:{key}" if key else f"Bearer {project_id}",
             "Content-Type": "application/json",

@@ -25,17 +25,11 @@ def _integer_or_infinity(digits: str) -> int | float:
         return math.inf
 
 
-_quote: Final = json.encoder.encode_basestring_ascii
+encode_json: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _read_json: Final = json.JSONDecoder(parse_constant=refuse_constant).raw_decode
 _read_json_of_any_size: Final = json.JSONDecoder(
     parse_constant=refuse_constant, parse_int=_integer_or_infinity
 ).raw_decode
-
-
-def encode_strings(fields: dict[str, str]) -> bytes:
-    """A JSON object of strings. json.dumps makes an encoder for each, which takes as long again."""
-    members = ",".join([f"{_quote(key)}:{_quote(value)}" for key, value in fields.items()])
-    return ("{" + members + "}").encode()
 
 
 def _may_be_on_a_small_stack() -> bool:

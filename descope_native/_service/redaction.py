@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import attrs
 
-from descope_native.models import AppleUser, FinishRequest
+from descope_native.models import AppleUser
 
 LONGEST_SHOWN: Final = 300
 """Characters of a text of the service's that an error keeps."""
@@ -33,21 +33,28 @@ class Censor:
 
     # No pattern is made of a secret: `re` would remember it for as long as the process lives.
 
-    def __init__(self, request: FinishRequest, key: str | None) -> None:
+    def __init__(self, request: attrs.AttrsInstance, key: str | None) -> None:
         self._request = request
         self._key = key
 
     @functools.cached_property
     def _secrets(self) -> list[str]:
         """What the request had to keep secret."""
-        request = self._request
-        secrets = {request.state_id, request.code, request.id_token, self._key}
-        secrets |= {request.known_device_jwt, request.trusted_device_jwt}
-        if isinstance(request.user, AppleUser):
-            secrets.update(attrs.astuple(request.user))
-        elif request.user:
-            secrets.update(_strings_in(json.loads(request.user)), (request.user,))
-        return [text for text in secrets if text and not text.isspace()]
+        values = [
+            self._key,
+            *(getattr(self._request, each.name) for each in attrs.fields(type(self._request))),
+        ]
+        secrets: set[object] = set()
+        for value in values:
+            if isinstance(value, AppleUser):
+                secrets.update(attrs.astuple(value))
+            elif isinstance(value, str) and value.startswith("{"):
+                secrets.update(_strings_in(json.loads(value)), (value,))
+            else:
+                secrets.update(_strings_in(value))
+        secrets -= {getattr(self._request, "provider", None)}
+        secrets.add(self._key)
+        return [text for text in secrets if isinstance(text, str) and text and not text.isspace()]
 
     @functools.cached_property
     def _spellings(self) -> set[str]:

@@ -2,11 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, suppress
-from functools import partial
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial, wraps
 from types import TracebackType
-from typing import Final, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from descope_native._clock import running_loop
 from descope_native._numbers import is_count
@@ -74,6 +74,22 @@ class Opening(AbstractAsyncContextManager[T_co]):
         traceback: TracebackType | None,
     ) -> bool | None:
         return await self._opened.__aexit__(kind, error, traceback)
+
+
+P = ParamSpec("P")
+
+
+def opening(
+    function: Callable[P, AsyncGenerator[T_co]],
+) -> Callable[P, AbstractAsyncContextManager[T_co]]:
+    """As `contextlib.asynccontextmanager`, with a clear error where it is entered twice or without a loop."""
+    make = asynccontextmanager(function)
+
+    @wraps(function)
+    def opened(*args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T_co]:
+        return Opening(make(*args, **kwargs))
+
+    return opened
 
 
 class Lifecycle:

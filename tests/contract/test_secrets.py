@@ -478,7 +478,7 @@ async def key_unfit_for_a_header() -> None:
 
 @row(InvalidRequestError)
 async def key_unfit_for_a_header_in_open() -> None:
-    NativeOAuthFinisher.open(PROJECT, auth_management_key=KEY + "\n")
+    await NativeOAuthFinisher.open(PROJECT, auth_management_key=KEY + "\n").__aenter__()
 
 
 @row(InvalidRequestError)

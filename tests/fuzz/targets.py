@@ -22,8 +22,10 @@ from descope_native import (
     RateLimitedError,
     UnexpectedResponse,
 )
-from descope_native._service.answers import read_answer
+from descope_native._service.answers import read_answer, read_session, read_trace_id
 from descope_native._service.endpoint import make_endpoint
+from descope_native._service.operations import FINISH
+from descope_native._service.redaction import Censor
 from descope_native._service.set_cookie import read_cookies
 from descope_native._service.times import parse_retry_after
 from descope_native.transports.aiohttp import AiohttpTransport
@@ -163,12 +165,14 @@ class Exchange:
 def any_response(status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
     """Whatever response a transport hands over: a session, or a documented error that tells no secret."""
     request = FinishRequest(provider="google", state_id="state", code=SECRET)
-    endpoint = make_endpoint("P2a", "https://api.example", "key-" + SECRET, allow_http=False)
+    response = HttpResponse(status, headers, body)
+    censor = Censor(request, "key-" + SECRET)
+    trace_id = read_trace_id(response, censor)
     for strict in (False, True):
-        try:
-            result = read_answer(endpoint, request, HttpResponse(status, headers, body), strict=strict)
-        except DescopeNativeError as error:
-            check_error(error)
+        url = URL("https://api.example/v1")
+        result = read_answer(read_session, response, trace_id, url, censor, strict=strict)
+        if isinstance(result, DescopeNativeError):
+            check_error(result)
         else:
             assert 200 <= status < 300
             assert result.session_jwt
@@ -196,7 +200,7 @@ def any_set_cookies(lines: list[str]) -> None:
 def any_base_url(base_url: str) -> None:
     """Refused, or called at the very host that it names, by https or on loopback."""
     try:
-        url = make_endpoint("P2a", base_url, None, allow_http=False).url
+        url = make_endpoint(FINISH.path, "P2a", base_url, None, allow_http=False).url
     except InvalidRequestError:
         return
     host = str(url.host)

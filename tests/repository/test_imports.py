@@ -30,17 +30,20 @@ ARROWS: dict[str, set[str]] = {
     "models": {"_tokens", "errors"},
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},
+    "events": {"errors"},
     "retrying": {"_clock", "_numbers", "errors"},
-    "finisher": {
-        *("_clock", "_numbers", "_service", "errors", "models", "retrying", "transports"),
+    "_call": {
+        *("_clock", "_numbers", "_service", "errors", "events", "models", "retrying", "transports"),
         *("transports._lifecycle", "transports.aiohttp"),
     },
+    "finisher": {"_call", "_service", "errors", "models"},
+    "starter": {"_call", "_service", "errors", "models"},
     "cookies": {"_tokens", "models"},
     "http_status": {"errors"},
     "testing": {"transports"},
     "": {
-        *("_version", "errors", "finisher", "models", "retrying", "transports", "transports.aiohttp"),
-        "transports.memory",
+        *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
+        *("transports.aiohttp", "transports.memory"),
     },
     "__main__": {"", "converters", "testing"},
 }
@@ -125,7 +128,7 @@ def test_importing_the_package_loads_neither_the_network_nor_the_testing_kit() -
     """Nor any extra: whoever brings a transport pays for no other."""
     loaded = loaded_by("import descope_native")
     assert "descope_native.finisher" in loaded
-    assert not {"aiohttp", "cattrs", "yarl", "tenacity", "joserfc"} & loaded
+    assert not {"aiohttp", "tenacity", "joserfc"} & loaded
     assert not {name for name in loaded if name.startswith("descope_native.testing")}
     assert "descope_native.transports.aiohttp" not in loaded
 

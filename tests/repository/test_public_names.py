@@ -14,6 +14,7 @@ from descope_native.transports import aiohttp, memory
 TOP = {
     "AiohttpTransport",
     "AppleUser",
+    "CallEvent",
     "ConnectError",
     "ConnectionLost",
     "DescopeNativeError",
@@ -26,7 +27,9 @@ TOP = {
     "IdpResponse",
     "InMemoryTransport",
     "InvalidRequestError",
+    "LoginOptions",
     "NativeOAuthFinisher",
+    "NativeOAuthStarter",
     "Outcome",
     "RateLimitedError",
     "RejectedError",
@@ -34,6 +37,8 @@ TOP = {
     "ResponseError",
     "Retry",
     "ServerError",
+    "StartRequest",
+    "StartResult",
     "TLSError",
     "Transport",
     "TransportClosed",
@@ -67,27 +72,28 @@ def test_each_module_says_what_is_public(module: Any) -> None:
         assert hasattr(module, name)
 
 
-OPTIONS = "base_url=None, auth_management_key=None, timeout=15.0, retry=None, strict=False, allow_http=False)"
-PROOF = (
-    "provider, state_id, code=None, id_token=None, user=None, known_device_jwt=None, trusted_device_jwt=None"
+CLIENT = (
+    "(project_id, transport, *, base_url=None, auth_management_key=None, timeout=15.0, retry=None,"
+    " on_call=None, strict=False, allow_http=False)"
 )
+PROOF = "provider, state_id, code=None, id_token=None, user=None"
+DEVICE = "known_device_jwt=None, trusted_device_jwt=None"
 SIGNATURES: dict[str, tuple[Any, str]] = {
-    "finisher": (
-        descope_native.NativeOAuthFinisher,
-        "(project_id, transport, *, " + OPTIONS,
-    ),
-    "open": (
-        descope_native.NativeOAuthFinisher.open,
-        "(project_id, *, " + OPTIONS,
-    ),
+    "finisher": (descope_native.NativeOAuthFinisher, CLIENT),
+    "starter": (descope_native.NativeOAuthStarter, CLIENT),
+    "open": (descope_native.NativeOAuthFinisher.open, "(project_id, **options)"),
     "finish": (
         descope_native.NativeOAuthFinisher.finish,
-        f"(self, *, {PROOF}, timeout=None)",
+        f"(self, *, {PROOF}, nonce=None, {DEVICE}, timeout=None)",
+    ),
+    "start": (
+        descope_native.NativeOAuthStarter.start,
+        f"(self, *, provider, login_options=None, implicit=None, refresh_jwt=None, {DEVICE}, timeout=None)",
     ),
     "AppleUser": (descope_native.AppleUser, "(*, given_name=None, middle_name=None, family_name=None)"),
     "FinishRequest": (
         descope_native.FinishRequest,
-        f"(*, {PROOF})",
+        f"(*, {PROOF}, {DEVICE}, nonce=None)",
     ),
     "HttpRequest": (descope_native.HttpRequest, "(*, method, url, headers, body, timeout, progress=NOTHING)"),
     "HttpResponse": (descope_native.HttpResponse, "(status, headers=(), body=b'')"),

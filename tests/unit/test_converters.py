@@ -23,7 +23,7 @@ from descope_native import (
     UserTenant,
     converters,
 )
-from descope_native.converters import make_converter, structure_result
+from descope_native.converters import make_converter, structure_answer
 
 converter = make_converter()
 
@@ -260,7 +260,7 @@ def calls(answer: dict[str, Any]) -> int:
 
     sys.setprofile(notice)
     try:
-        structure_result(converter, answer)
+        structure_answer(converter, FinishResult, answer)
     finally:
         sys.setprofile(None)
     return count

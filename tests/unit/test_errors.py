@@ -179,7 +179,8 @@ def test_each_error_keeps_its_facts() -> None:
     assert vars(limited) == {"status": 429, **said, "retry_after": 10.0}
     nothing_said = dict.fromkeys(("code", "description", "message"))
     odd = UnexpectedResponse(302, "x", "ray-1")
-    assert vars(odd) == {"status": 302, "problem": "x", "trace_id": "ray-1", **nothing_said}
+    facts = {"status": 302, "problem": "x", "trace_id": "ray-1", "is_damaged": False}
+    assert vars(odd) == {**facts, **nothing_said}
 
 
 @pytest.mark.parametrize("travel", [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])

@@ -1,0 +1,303 @@
+"""One call, whatever its operation: its deadline, its retries, and the one line that it logs."""
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from typing import Any, ClassVar, Final, Generic, Self, TypedDict, TypeVar, Unpack, cast
+
+import attrs
+from yarl import URL
+
+from descope_native._clock import now
+from descope_native._numbers import is_positive
+from descope_native._service.answers import Result, read_answer, read_trace_id
+from descope_native._service.endpoint import make_endpoint
+from descope_native._service.operations import Operation
+from descope_native._service.redaction import Censor
+from descope_native.errors import (
+    DescopeNativeError,
+    InvalidRequestError,
+    Outcome,
+    Phase,
+    RejectedError,
+    ResponseError,
+    TLSError,
+    UnexpectedResponse,
+    outcome_in,
+)
+from descope_native.events import CallEvent
+from descope_native.models import Drift, none_if_empty
+from descope_native.retrying import Retry
+from descope_native.transports import HttpResponse, Progress, Transport
+from descope_native.transports._lifecycle import opening
+
+_log: Final = logging.getLogger("descope_native")
+_log.addHandler(logging.NullHandler())  # whether and where to log is the application's to say
+
+Request = TypeVar("Request", bound=attrs.AttrsInstance)
+
+
+_WELL_KNOWN: Final = frozenset(
+    {"apple", "discord", "facebook", "github", "gitlab", "google", "linkedin", "microsoft", "slack"}
+)
+"""Providers that a log may name. A custom one's name may be a customer's."""
+
+_TO_MEND: Final = (TLSError, UnexpectedResponse)
+"""What a deployment or a new release of somebody's has to mend: no person can."""
+
+_MAX_DRIFT_PATHS: Final = 1000
+_drift_paths: Final[set[str]] = set()
+"""Places that somebody was warned of in this process."""
+
+
+class ClientOptions(TypedDict, total=False):
+    """What every client takes by name; `NativeOAuthFinisher` says what each means."""
+
+    base_url: str | URL | None
+    auth_management_key: str | None
+    timeout: float
+    retry: Retry | None
+    on_call: Callable[[CallEvent], object] | None
+    strict: bool
+    allow_http: bool
+
+
+class Client(Generic[Request, Result]):
+    """Makes the calls of one operation to one project. The public clients are made of it."""
+
+    _operation: ClassVar[Operation[Any, Any]]
+
+    def __init__(
+        self,
+        project_id: str,
+        transport: Transport,
+        *,
+        base_url: str | URL | None = None,
+        auth_management_key: str | None = None,
+        timeout: float = 15.0,
+        retry: Retry | None = None,
+        on_call: Callable[[CallEvent], object] | None = None,
+        strict: bool = False,
+        allow_http: bool = False,
+    ) -> None:
+        try:
+            self._endpoint = make_endpoint(
+                self._operation.path, project_id, base_url, auth_management_key, allow_http=allow_http
+            )
+        except InvalidRequestError as refusal:
+            raise refusal.with_traceback(None) from None  # the frames below hold the key
+        finally:
+            del project_id, base_url, auth_management_key  # what is refused may hold a password or key
+        if not callable(getattr(transport, "send", None)):
+            raise InvalidRequestError("transport must have send(); enter AiohttpTransport.open() first")
+        retry = none_if_empty(retry)
+        if not isinstance(retry, Retry | None):
+            raise InvalidRequestError("retry must be a Retry or None")
+        on_call = none_if_empty(on_call)
+        if on_call is not None and not callable(on_call):
+            raise InvalidRequestError("on_call must be callable or None")
+        self._transport = transport
+        self._timeout = _checked(timeout)
+        self._retry = retry
+        self._on_call = on_call
+        self._strict = strict
+
+    def __repr__(self) -> str:
+        # Where arguments were refused there is no endpoint, but a traceback that shows locals shows this.
+        endpoint = getattr(self, "_endpoint", None)
+        return f"<{type(self).__name__} {endpoint.url.origin() if endpoint else 'without an endpoint'}>"
+
+    @classmethod
+    @opening
+    async def open(cls, project_id: str, **options: Unpack[ClientOptions]) -> AsyncGenerator[Self]:
+        """An async context manager that opens, owns and closes an `AiohttpTransport`. It is entered once.
+
+        Takes what the class takes, and raises what it raises.
+        """
+        from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- loads aiohttp
+
+        async with AiohttpTransport.open() as transport:
+            try:
+                client = cls(project_id, transport, **options)
+            finally:
+                del project_id, options  # the key may be among them, and this frame in a traceback
+            yield client
+
+    def _refused(self, refusal: InvalidRequestError, provider: object) -> InvalidRequestError:
+        """Report a call whose arguments were refused; the error is the caller's to raise."""
+        self._begin(provider).fail(refusal)
+        return refusal.with_traceback(None)
+
+    def _begin(self, provider: object) -> "_Call":
+        return _Call(self._operation, cast("str", self._endpoint.url.host), provider, self._on_call)
+
+    async def _call(self, request: Request, provider: str, timeout: float | None) -> Result:
+        call = self._begin(provider)
+        try:
+            timeout = none_if_empty(timeout)
+            seconds = self._timeout if timeout is None else _checked(timeout)
+            attempt = functools.partial(self._attempt, request, seconds, call)
+            result = await (attempt() if self._retry is None else self._retry.run(attempt, seconds))
+        except (Exception, asyncio.CancelledError) as error:  # whatever a transport raises ends a call
+            if call.refused is not None and _is_unsent(error):  # of one attempt, but not of the call
+                call.fail(call.refused)
+                raise call.refused from error
+            call.fail(error)
+            raise
+        call.succeed(result.drift)
+        return result
+
+    async def _attempt(self, request: Request, seconds: float, call: "_Call") -> Result:
+        left = max(call.started + seconds - now(), 0.0)
+        sent = self._endpoint.build_request(request, left, call.begin())
+        try:
+            answer = self._read(request, await self._transport.send(sent), call)
+            if isinstance(answer, ResponseError):
+                raise answer
+        except DescopeNativeError as error:
+            error.spends_nothing = self._operation.spends_nothing
+            call.proved = error.outcome
+            if isinstance(error, RejectedError):
+                call.refused = error
+            raise
+        return answer
+
+    def _read(self, request: Request, response: HttpResponse, call: "_Call") -> Result | ResponseError:
+        # Handed over by value: a frame that raises is in the traceback, and this one holds the answer.
+        censor = Censor(request, self._endpoint.key)
+        call.status = response.status
+        call.trace_id = read_trace_id(response, censor)
+        return read_answer(
+            self._operation.read, response, call.trace_id, self._endpoint.url, censor, strict=self._strict
+        )
+
+
+def _is_unsent(error: BaseException) -> bool:
+    return isinstance(error, DescopeNativeError) and error.outcome is Outcome.NOT_SENT
+
+
+def _checked(timeout: float) -> float:
+    if not is_positive(timeout):
+        raise InvalidRequestError("timeout must be seconds, more than 0")
+    return float(timeout)
+
+
+class _Call:
+    """The facts of one call. It ends as a `CallEvent`, which makes one line in the log."""
+
+    def __init__(
+        self,
+        operation: Operation[Any, Any],
+        host: str,
+        provider: object,
+        on_call: Callable[[CallEvent], object] | None,
+    ) -> None:
+        self.started = now()
+        self.refused: RejectedError | None = None
+        self.proved: Outcome | None = None
+        self.status: int | None = None
+        self.trace_id: str | None = None
+        self._operation = operation
+        self._host = host
+        self._provider = provider if isinstance(provider, str) and provider in _WELL_KNOWN else "custom"
+        self._on_call = on_call
+        self._attempts = 0
+        self._progress = Progress("pool")
+
+    def begin(self) -> Progress:
+        """Of another attempt, which keeps it up to date."""
+        self._attempts += 1
+        self._progress = Progress() if self._on_call is None else _TimedProgress()
+        self.proved = self.status = self.trace_id = None
+        return self._progress
+
+    def succeed(self, drift: tuple[Drift, ...]) -> None:
+        facts: dict[str, Any] = {}
+        level = logging.INFO
+        if drift:
+            facts = {"drift": len(drift), "drift_path": drift[0].path}
+            level = _drift_level(drift)
+        self._end(level, self._operation.achieved, facts)
+
+    def fail(self, error: BaseException) -> None:
+        if isinstance(error, ResponseError):
+            self.status, self.trace_id = error.status, error.trace_id
+        names = ("code", "reason", "retry_after", "argument")
+        facts = {name: getattr(error, name, None) for name in names} if _is_ours(error) else {}
+        self._end(_failure_level(error), self._outcome.value, {**facts, "error": type(error).__name__})
+
+    @property
+    def _outcome(self) -> Outcome:
+        """What is proved of a call that ends: by its last attempt's error where that has ended and
+        another was being waited for, else by how far it has got. Once the service has refused the code
+        it has seen it, also if it was never reached again.
+        """
+        proved = self.proved or outcome_in(self._progress.phase)
+        return Outcome.REJECTED if proved is Outcome.NOT_SENT and self.refused else proved
+
+    def _end(self, level: int, outcome: str, facts: dict[str, Any]) -> None:
+        if self._on_call is None and not _log.isEnabledFor(level):
+            return
+        event = CallEvent(
+            operation=self._operation.name,
+            outcome=outcome,
+            status=self.status,
+            phase=self._progress.phase,
+            elapsed=round(now() - self.started, 3),
+            phases=self._progress.seconds() if isinstance(self._progress, _TimedProgress) else {},
+            attempts=self._attempts,
+            host=self._host,
+            provider=self._provider,
+            trace_id=self.trace_id,
+            **facts,
+        )
+        if self._on_call is not None:
+            try:
+                self._on_call(event)
+            except Exception:  # noqa: BLE001 -- nobody's metrics cost anybody a session
+                _log.exception("on_call failed")
+        facts = attrs.asdict(event, recurse=False)
+        del facts["phases"]
+        extra = {f"descope_{name}": value for name, value in facts.items()}
+        told = {name: value for name, value in facts.items() if value is not None and name != "operation"}
+        line = " ".join(f"{name}={value}" for name, value in told.items())
+        with suppress(Exception):  # no handler of somebody's costs anybody a session
+            _log.log(level, "%s %s", event.operation, line, extra=extra)
+
+
+class _TimedProgress(Progress):
+    """Remembers when each phase began."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "phase":
+            self.__dict__.setdefault("began", []).append((value, now()))
+        super().__setattr__(name, value)
+
+    def seconds(self) -> dict[Phase, float]:
+        began: list[tuple[Phase, float]] = self.__dict__["began"]
+        ends = [*(at for _, at in began[1:]), now()]
+        spent: dict[Phase, float] = {}
+        for (phase, at), end in zip(began, ends, strict=True):
+            spent[phase] = round(spent.get(phase, 0.0) + end - at, 6)
+        return spent
+
+
+def _is_ours(error: BaseException) -> bool:
+    return isinstance(error, DescopeNativeError)
+
+
+def _failure_level(error: BaseException) -> int:
+    """An ERROR is for somebody to mend; a person's sign-in that failed is a WARNING."""
+    is_foreign = isinstance(error, Exception) and not _is_ours(error)
+    return logging.ERROR if is_foreign or isinstance(error, _TO_MEND) else logging.WARNING
+
+
+def _drift_level(drift: tuple[Drift, ...]) -> int:
+    """A WARNING once for each place in a process."""
+    new = {each.path for each in drift} - _drift_paths
+    if not new or len(_drift_paths) >= _MAX_DRIFT_PATHS:
+        return logging.INFO
+    _drift_paths.update(new)
+    return logging.WARNING
