@@ -150,11 +150,11 @@ async def test_a_refresh_token_and_a_management_key_do_not_go_together() -> None
         ("login_options", [("tenantId", "T")]),
         ("login_options", {1: "x"}),
         ("login_options", {"x": float("nan")}),
-        ("login_options", {"x": object()}),
+        ("login_options", {"x": {5}}),
         ("login_options", {"x": "\ud800"}),
         ("login_options", {"x": 10**400}),
     ],
-    ids=repr,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 async def test_what_cannot_be_right_is_refused_by_name(argument: str, value: Any) -> None:
     """Before anything is sent, and without the value."""
