@@ -1,13 +1,13 @@
 """The stock instrumentation of aiohttp's client traces our calls, and no span holds a secret."""
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
-from kit.support import APPLE, PROJECT, Answer, as_json, raw_server, read_request
+from kit.servers import Connection, serve
+from kit.support import APPLE, PROJECT, Answer, as_json
 
 from descope_native import AppleUser, DescopeNativeError, NativeOAuthFinisher
 from descope_native.testing import FakeDescope, Fault, Proof
@@ -186,17 +186,15 @@ MALFORMED = {
 async def test_a_malformed_answer_is_not_quoted_in_a_span(instrumented: Any, answer: bytes) -> None:
     """aiohttp's errors quote the bytes that they could not read, and those may hold a token."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(answer.replace(b"%b", TOKEN.encode()))
-        await writer.drain()
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        connection.send(answer.replace(b"%b", TOKEN.encode()))
+        connection.finish()
 
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(raw_server(serve))
+        server = await stack.enter_async_context(serve(script))
         finisher = await stack.enter_async_context(
-            NativeOAuthFinisher.open(
-                PROJECT, base_url=f"http://localhost:{port}", auth_management_key=KEY, timeout=2
-            )
+            NativeOAuthFinisher.open(PROJECT, base_url=server.url(), auth_management_key=KEY, timeout=2)
         )
         with pytest.raises(DescopeNativeError):
             await finisher.finish(**APPLE, user=AppleUser(given_name=NAME))
@@ -208,14 +206,14 @@ async def test_a_malformed_answer_is_not_quoted_in_a_span(instrumented: Any, ans
 async def test_a_proxys_password_is_in_no_span(instrumented: Any) -> None:
     """aiohttp's error for a proxy that refuses has its URL, password included."""
 
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(Answer(407).as_http())
-        await writer.drain()
+    async def refuse(connection: Connection) -> None:
+        await connection.request()
+        connection.send(Answer(407).as_http())
+        connection.finish()
 
     async with AsyncExitStack() as stack:
-        port = await stack.enter_async_context(raw_server(refuse))
-        proxy = f"http://someone:canary-password@localhost:{port}"
+        server = await stack.enter_async_context(serve(refuse))
+        proxy = f"http://someone:canary-password@localhost:{server.port}"
         transport = await stack.enter_async_context(AiohttpTransport.open(proxy=proxy))
         finisher = NativeOAuthFinisher(PROJECT, transport, auth_management_key=KEY)
         with pytest.raises(DescopeNativeError):

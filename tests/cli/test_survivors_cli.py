@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
-from kit.wire import free_port
+from kit.servers import unused_port
 from test_cli import in_a_terminal
 
 from descope_native import ConnectError, InvalidRequestError, NativeOAuthFinisher, __version__
@@ -138,7 +138,7 @@ def test_an_errors_colour_is_for_where_the_error_goes(
     monkeypatch.setattr(sys, terminal, screen)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    done = run(*OK, "--base-url", f"http://localhost:{free_port()}", stdin=b"c0de\n")
+    done = run(*OK, "--base-url", f"http://localhost:{unused_port()}", stdin=b"c0de\n")
     assert done.code == 3
     assert "ConnectError" in screen.getvalue() + done.err
     assert ("\033[31mConnectError\033[0m" in screen.getvalue()) is (terminal == "stderr")
@@ -389,7 +389,7 @@ def test_a_demo_that_fails_tells_it_as_finish_does(run: Run, monkeypatch: pytest
 
 def test_a_failure_to_reach_anybody_is_json_so(run: Run) -> None:
     """With what kept it, and how far it came."""
-    done = run(*OK, "--base-url", f"http://localhost:{free_port()}", "--json", stdin=b"c0de\n")
+    done = run(*OK, "--base-url", f"http://localhost:{unused_port()}", "--json", stdin=b"c0de\n")
     assert done.code == 3
     assert json.loads(done.out)["error"] == {
         "type": "ConnectError",

@@ -19,7 +19,8 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cattrs import ClassValidationError, transform_error
 from kit.certs import Authority
-from kit.wire import Peer, Script, Watched, answer, answering, free_port, narrow_socket, serve
+from kit.servers import Connection, Script, answer, answering, serve, unused_port
+from kit.support import Watched, narrow_socket
 from yarl import URL
 
 import descope_native
@@ -279,13 +280,15 @@ def answered(
 
 
 def saying(data: bytes, *, reset: bool = False, hang: bool = False) -> Script:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        peer.send(data)
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        connection.send(data)
         if hang:
-            await peer.hang()
-        if reset:
-            peer.reset()
+            await connection.gone()
+        elif reset:
+            connection.reset()
+        else:
+            connection.finish()
 
     return script
 
@@ -388,13 +391,13 @@ answered(
 
 @row(ConnectError)
 async def refused() -> None:
-    async with finisher(f"http://localhost:{free_port()}") as finishing:
+    async with finisher(f"http://localhost:{unused_port()}") as finishing:
         await with_code(finishing)
 
 
 @row(ConnectError)
 async def refused_to_the_end() -> None:
-    async with finisher(f"http://localhost:{free_port()}", retry=Retry(initial=0.001)) as finishing:
+    async with finisher(f"http://localhost:{unused_port()}", retry=Retry(initial=0.001)) as finishing:
         await with_code(finishing)
 
 
@@ -423,9 +426,10 @@ async def certificate_refused() -> None:
 
 @row(TLSError)
 async def handshake_answered_with_secrets() -> None:
-    async def script(peer: Peer) -> None:
-        await peer.read()
-        peer.send(answer(200, TOKENS))
+    async def script(connection: Connection) -> None:
+        await connection.arrived(1)
+        connection.send(answer(200, TOKENS))
+        connection.finish()
 
     async with serve(script) as server, finisher(server.url("https")) as finishing:
         await with_code(finishing)
@@ -434,7 +438,7 @@ async def handshake_answered_with_secrets() -> None:
 @row(RequestTimeout)
 async def handshake_stalled() -> None:
     async with (
-        serve(lambda peer: peer.hang()) as server,
+        serve(Connection.gone) as server,
         finisher(server.url("https"), connect_timeout=0.05) as finishing,
     ):
         await with_code(finishing)
@@ -462,7 +466,7 @@ proxied("proxy hangs up", saying(b""))
 
 @row(ConnectError)
 async def proxy_refuses() -> None:
-    async with through_proxy(free_port()) as finishing:
+    async with through_proxy(unused_port()) as finishing:
         await with_code(finishing)
 
 
@@ -520,11 +524,15 @@ refusing("a user of another type", user={"name": GIVEN})
 refusing("a timeout of nothing", timeout=0, user=USER)
 
 
+async def deaf(connection: Connection) -> None:
+    connection.transport.pause_reading()
+
+
 # One call after the other, so that the last one stands in the phase that is asked for.
 PHASES: Final[dict[Phase, tuple[str, Script, int]]] = {
-    "send": ("http", lambda peer: asyncio.Event().wait(), 1),
+    "send": ("http", deaf, 1),
     "pool": ("http", saying(b"", hang=True), 2),
-    "connect": ("https", lambda peer: peer.hang(), 1),
+    "connect": ("https", Connection.gone, 1),
     "wait": ("http", saying(b"", hang=True), 1),
     "read": ("http", saying(answer(200, TOKENS, *COOKIES)[:-9], hang=True), 1),
 }
@@ -544,7 +552,7 @@ async def under_way(
         for begun in range(1, count + 1):
             calls.append(asyncio.create_task(with_code(over(watched, server.url(scheme), **options))))
             await watched.reached("wait" if begun < count else phase, begun)
-        await server.connections(1)
+        await server.until(lambda: bool(server.connections))
         try:
             yield calls[-1], transport
         finally:

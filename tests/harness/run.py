@@ -19,13 +19,7 @@ from typing import Any, Final
 import aiohttp
 import attrs
 from kit.certs import Authority
-
-import descope_native
-from descope_native import AppleUser, DescopeNativeError, NativeOAuthFinisher, Outcome, RequestTimeout
-from descope_native.transports.aiohttp import AiohttpTransport
-
-from .calls import PROJECT
-from .servers import (
+from kit.servers import (
     Connection,
     DirectConnection,
     Server,
@@ -36,6 +30,11 @@ from .servers import (
     tunnel,
     unused_port,
 )
+from kit.support import PROJECT
+
+import descope_native
+from descope_native import AppleUser, DescopeNativeError, NativeOAuthFinisher, Outcome, RequestTimeout
+from descope_native.transports.aiohttp import AiohttpTransport
 
 MakeTransport = Callable[..., AiohttpTransport]
 

@@ -6,6 +6,7 @@ import ssl
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -119,3 +120,9 @@ def _name_of(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+AUTHORITY: Final = Authority()
+GOOD: Final = AUTHORITY.certify("localhost").server_context()
+"""A server that our side trusts."""
+OURS: Final = AUTHORITY.client_context()

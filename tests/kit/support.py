@@ -1,20 +1,32 @@
 """What the tests share: a service that says what a test told it to, and a record of what reached it.
 
-The same words work over both transports. Over aiohttp the service is a raw asyncio server with
-hand-made bytes, so that no HTTP library can smooth over what is sent or received.
+The same words work over both transports. Over aiohttp the service is a raw server with hand-made bytes,
+so that no HTTP library can smooth over what is sent or received.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import attrs
 
-from descope_native import FrozenDict, HttpRequest, HttpResponse, InMemoryTransport, NativeOAuthFinisher
+from descope_native import (
+    DescopeNativeError,
+    FinishResult,
+    FrozenDict,
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
+    NativeOAuthFinisher,
+    Transport,
+)
+from descope_native.errors import Phase
 from descope_native.transports.aiohttp import AiohttpTransport
+from kit.servers import Connection, serve
 
 DATA: Final = Path(__file__).parents[1] / "data"
 DOCUMENTED_ANSWER: Final = (DATA / "finish-answer.json").read_bytes()
@@ -26,6 +38,21 @@ ID_TOKEN: Final = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
 
 GOOGLE: Final[dict[str, Any]] = {"provider": "google", "state_id": STATE, "id_token": ID_TOKEN}
 APPLE: Final[dict[str, Any]] = {"provider": "apple", "state_id": STATE, "code": CODE}
+
+
+async def finish(transport: Transport, url: str, code: str = CODE, **options: Any) -> FinishResult:
+    """One call, by a finisher made with these options."""
+    finisher = NativeOAuthFinisher(PROJECT, transport, base_url=url, **options)
+    return await finisher.finish(provider="google", state_id=STATE, code=code)
+
+
+async def failure(transport: Transport, url: str, code: str = CODE, **options: Any) -> DescopeNativeError:
+    """The error that the call must end in."""
+    try:
+        result = await finish(transport, url, code, **options)
+    except DescopeNativeError as error:
+        return error
+    raise AssertionError(f"no error but {result}")
 
 
 def as_json(value: object) -> bytes:
@@ -65,6 +92,15 @@ class Received:
     path: str
     headers: list[tuple[str, str]]
     body: bytes
+
+    @classmethod
+    def read_from(cls, request: bytes) -> Self:
+        head, _, body = request.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        method, path, _ = first.split(" ")
+        return cls(
+            method, path, [(name, value) for name, _, value in (line.partition(": ") for line in lines)], body
+        )
 
     def header(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key.lower() == name.lower()]
@@ -124,60 +160,48 @@ async def answering_over_aiohttp(
     """The same, by hand-made bytes over a real connection."""
     service = Service(answers)
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (request := await read_request(reader)) is not None:
-            writer.write((await service.answer(request)).as_http())
-            await writer.drain()
+    async def script(connection: Connection) -> None:
+        while request := await connection.request():
+            connection.send((await service.answer(Received.read_from(request))).as_http())
 
-    async with raw_server(serve) as port, AiohttpTransport.open() as service.transport:
+    async with serve(script) as server, AiohttpTransport.open() as service.transport:
         service.finisher = NativeOAuthFinisher(
-            PROJECT, service.transport, base_url=f"http://localhost:{port}{prefix}", **options
+            PROJECT, service.transport, base_url=server.url() + prefix, **options
         )
         yield service
 
 
-async def read_request(reader: asyncio.StreamReader) -> Received | None:
-    """One request off the wire, or None where the client has hung up."""
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return None
-    first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    method, path, _ = first.split(" ")
-    headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
-    length = next((int(value) for name, value in headers if name.lower() == "content-length"), 0)
-    return Received(method, path, headers, await reader.readexactly(length))
+class Watched:
+    """Passes requests on to a transport, and can tell how far they have got.
+
+    `padding` is put behind each body: white space, more than sockets buffer if a call is to stall
+    while it sends.
+    """
+
+    def __init__(self, transport: Transport, padding: int = 0) -> None:
+        self._transport = transport
+        self.padding = padding
+        self.requests: list[HttpRequest] = []
+
+    async def send(self, request: HttpRequest, /) -> HttpResponse:
+        request = attrs.evolve(request, body=request.body + b" " * self.padding)
+        self.requests.append(request)
+        return await self._transport.send(request)
+
+    async def reached(self, phase: Phase, calls: int = 1) -> None:
+        """Until so many calls have begun and the last of them is in this phase."""
+        async with asyncio.timeout(10):
+            while len(self.requests) < calls or self.requests[-1].progress.phase != phase:
+                await asyncio.sleep(0)
 
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def raw_server(serve: Serve) -> AsyncIterator[int]:
-    """Serve each connection on a free port of localhost, and leave nothing behind."""
-    connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections[task] = writer
-        try:
-            # The streams of 3.11 log a connection whose task was cancelled as an error.
-            with suppress(asyncio.CancelledError):
-                await serve(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1")
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task, writer in connections.items():
-            writer.transport.abort()
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-        await server.wait_closed()
+def narrow_socket(address: Any) -> socket.socket:
+    """One that takes little before it waits for the other side to read."""
+    family, kind, protocol, *_ = address
+    narrow = socket.socket(family, kind, protocol)
+    narrow.setblocking(False)
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
+    return narrow
 
 
 def open_files() -> int:
@@ -189,11 +213,11 @@ def open_files() -> int:
 async def open_files_of_a_warm_loop() -> int:
     """The same, with those that some event loops open for themselves, late: with their first connection."""
 
-    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+    async def hang_up(connection: Connection) -> None:
+        connection.finish()
 
-    async with raw_server(hang_up) as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with serve(hang_up) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         await reader.read()
         writer.close()
         await writer.wait_closed()

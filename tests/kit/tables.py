@@ -221,6 +221,10 @@ MISFITS["object or false"] = MISFITS["object"]
 MISFITS["object"] = [*MISFITS["object"], (False, "", "object", "boolean")]
 
 
+DEEP = {"list": [1, [2, {"three": [None, True]}]], "object": {"a": {"b": {"c": []}}}, "empty": {}, "f": 1.5}
+"""What free-form keys may hold."""
+
+
 def answer_with(level: str, key: str, value: Any) -> dict[str, Any]:
     """An answer that has this value under this key of this table, and else only what it must have."""
     answer: dict[str, Any] = {"sessionJwt": "abc.def.ghi"}
@@ -232,6 +236,25 @@ def answer_with(level: str, key: str, value: Any) -> dict[str, Any]:
         case _:
             answer[level] = {key: value}
     return answer
+
+
+def full_answer() -> dict[str, Any]:
+    """An answer with an ordinary value under every key, and one unknown key at each level."""
+    ordinary = {
+        level: {
+            key: ORDINARY[kind][0] for key, (_, kind) in table.items() if kind not in {"class", "classes"}
+        }
+        for level, table in TABLES.items()
+    }
+    for table in ordinary.values():
+        table["unknown"] = DEEP
+    ordinary["user"]["customAttributes"] = DEEP
+    return {
+        **ordinary[""],
+        "claims": DEEP,
+        "user": {**ordinary["user"], "userTenants": [ordinary["user.userTenants[0]"]]},
+        "idpResponse": {**ordinary["idpResponse"], "idpSAMLAttributes": DEEP},
+    }
 
 
 def empty_at(level: str) -> dict[str, Any]:

@@ -8,10 +8,9 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 from aiohttp import AddrInfoType
-from harness.calls import finish
-from harness.servers import Connection, Server, serve, session
 from kit.certs import Authority
-from kit.support import open_files, open_files_of_a_warm_loop
+from kit.servers import Connection, Server, serve, session
+from kit.support import finish, open_files, open_files_of_a_warm_loop
 from yarl import URL
 
 from descope_native import (

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from unittest import mock
 
 import pytest
-from harness.calls import failure, finish
-from harness.servers import Connection, answer, answering, serve, session
-from test_tls_ends import GOOD, OURS
+from kit.certs import GOOD, OURS
+from kit.servers import Connection, answer, answering, serve, session
+from kit.support import failure, finish
 
 from descope_native import (
     DescopeNativeError,

@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import attrs
 import pytest
-from kit.support import APPLE, CODE, PROJECT
-from kit.wire import TOKEN, Peer, Script, Server, Watched, answer, answering, free_port, narrow_socket, serve
+from kit.servers import TOKEN, Connection, Script, Server, answering, serve, session, unused_port
+from kit.support import APPLE, CODE, PROJECT, Watched, narrow_socket
 
 from descope_native import (
     FinishResult,
@@ -62,23 +62,25 @@ class Stage:
         await self.watched.reached(phase, len(self.calls))
         self.watched.padding = 0
         if phase != "pool":
-            await self.server.connections(1)
+            await self.server.until(lambda: bool(self.server.connections))
         return self.calls[-1]
 
 
 def stalling(phase: Phase, read_on: asyncio.Event | None = None) -> Script:
     """Stalls a call in this phase; whoever comes with a later code is answered."""
 
-    async def script(peer: Peer) -> None:
+    async def script(connection: Connection) -> None:
         if read_on is not None:
+            connection.transport.pause_reading()
             await read_on.wait()
-        if phase == "connect" and not (await peer.read()).startswith(b"POST"):
-            await peer.hang()
-        elif phase == "connect" or LATER.encode() in await peer.request():
-            peer.send(answer())
+            connection.transport.resume_reading()
+        if phase == "connect" and await connection.arrived(1) and not connection.received.startswith(b"POST"):
+            await connection.gone()
+        elif phase == "connect" or LATER.encode() in await connection.request():
+            connection.send(session())
         else:
-            peer.send(answer()[:-5] if phase == "read" else b"")
-            await peer.hang()
+            connection.send(session()[:-5] if phase == "read" else b"")
+            await connection.gone()
 
     return script
 
@@ -153,8 +155,8 @@ async def test_a_cancelled_call_leaves_no_slot_taken(phase: Phase) -> None:
         staged.read_on.set()
         result = await asyncio.wait_for(staged.finish(LATER), timeout=5)
         assert result.session_jwt == TOKEN
-        assert len(staged.server.records) == 2
-        assert CODE.encode() not in staged.server.records[1]
+        assert len(staged.server.connections) == 2
+        assert CODE.encode() not in staged.server.connections[1].received
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -165,9 +167,7 @@ async def test_a_cancelled_call_lets_go_of_its_connection(phase: Phase) -> None:
             each.cancel()
         await asyncio.wait([call])
         staged.read_on.set()
-        async with asyncio.timeout(5):
-            await asyncio.gather(*staged.server.tasks)
-        assert not staged.server.tasks
+        await staged.server.all_gone()
         assert len(staged.server.received) < MORE_THAN_SOCKETS_BUFFER, "the rest was sent later"
 
 
@@ -177,7 +177,7 @@ async def test_closing_drains_all_calls_at_once() -> None:
         watched = Watched(transport)
         finisher = NativeOAuthFinisher(PROJECT, watched, base_url=server.url(), timeout=10)
         calls = [asyncio.create_task(finisher.finish(**APPLE)) for _ in range(20)]
-        await server.connections(3)
+        await server.until(lambda: server.received.count(CODE.encode()) == 3)
         await watched.reached("pool", 20)
         await transport.close()
         assert all(call.done() for call in calls)
@@ -196,7 +196,7 @@ async def test_closing_twice_is_the_same_as_once() -> None:
         with pytest.raises(TransportClosed) as caught:
             await finisher.finish(**APPLE)
     assert caught.value.outcome is Outcome.NOT_SENT
-    assert len(server.records) == 1
+    assert len(server.connections) == 1
 
 
 async def test_a_cancelled_close_has_closed_nevertheless() -> None:
@@ -244,8 +244,7 @@ async def test_a_cancelled_exit_of_open_leaves_nothing_open() -> None:
         await asyncio.wait([closing, call])
         assert closing.cancelled()
         assert_closed(call, "wait")
-        async with asyncio.timeout(5):
-            await asyncio.gather(*server.tasks)
+        await server.all_gone()
 
 
 async def test_closing_between_two_tries_ends_the_retries() -> None:
@@ -257,7 +256,7 @@ async def test_closing_between_two_tries_ends_the_retries() -> None:
         await go_on.wait()
 
     async with AiohttpTransport.open() as transport:
-        url = f"http://localhost:{free_port()}"
+        url = f"http://localhost:{unused_port()}"
         finisher = NativeOAuthFinisher(PROJECT, transport, base_url=url, retry=Retry(sleep=sleep))
         call = asyncio.create_task(finisher.finish(**APPLE))
         await waiting.wait()
@@ -277,9 +276,8 @@ async def test_a_body_that_raises_closes_what_was_opened() -> None:
         assert not await opening.__aexit__(LookupError, mistake, None)
         with pytest.raises(TransportClosed):
             await finisher.finish(**APPLE)
-        async with asyncio.timeout(5):
-            await asyncio.gather(*server.tasks)
-    assert len(server.records) == 1
+        await server.all_gone()
+    assert len(server.connections) == 1
 
 
 async def test_what_was_not_opened_takes_no_call() -> None:
@@ -301,7 +299,7 @@ class Elsewhere:
         self._opened = AiohttpTransport.open()
         self.transport = self.run(self._opened.__aenter__())
         self.finisher = NativeOAuthFinisher(
-            PROJECT, self.transport, base_url=f"http://localhost:{free_port()}"
+            PROJECT, self.transport, base_url=f"http://localhost:{unused_port()}"
         )
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -438,7 +436,7 @@ asyncio.run(main())
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
 def test_a_fork_is_refused_and_not_waited_for() -> None:
     """A child would write into its parent's sockets. The parent itself goes on."""
-    program = [sys.executable, "-c", FORKING, f"http://localhost:{free_port()}"]
+    program = [sys.executable, "-c", FORKING, f"http://localhost:{unused_port()}"]
     said = subprocess.run(program, capture_output=True, text=True, timeout=30, check=True)
     kinds = [line.split(" ")[:3] for line in said.stdout.splitlines()]
     assert kinds == [
@@ -489,6 +487,5 @@ async def test_a_transport_that_is_left_open_closes_when_it_is_forgotten() -> No
             await finisher.finish(**APPLE)
             del opening, finisher
             gc.collect()
-            async with asyncio.timeout(5):
-                await asyncio.gather(*server.tasks)
+            await server.all_gone()
             AiohttpTransport.open()  # never entered: there is nothing to close

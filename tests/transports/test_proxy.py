@@ -14,8 +14,19 @@ from typing import Any
 import aiohttp
 import pytest
 from kit.certs import Authority
+from kit.servers import (
+    TOKEN,
+    Connection,
+    Script,
+    Server,
+    answering,
+    forward,
+    relay,
+    serve,
+    session,
+    unused_port,
+)
 from kit.support import APPLE, CODE, PROJECT
-from kit.wire import TOKEN, Peer, Script, Server, answer, answering, free_port, relay, serve
 
 import descope_native
 from descope_native import (
@@ -122,7 +133,7 @@ def assert_nothing_but_a_tunnel(seen: bytes, origin: Server) -> None:
 @needs_proxy
 async def test_a_call_goes_through_a_tunnel(open_proxy: int) -> None:
     """The origin sees the request, the proxy only where it goes."""
-    async with serve(answering(), GOOD.server_context()) as origin, relay(open_proxy) as proxy:
+    async with serve(answering(), GOOD.server_context()) as origin, serve(relay(open_proxy)) as proxy:
         result = await finish(origin.url("https"), proxy.url())
     assert result.session_jwt == TOKEN
     assert origin.received.count(CODE.encode()) == 1
@@ -135,12 +146,12 @@ async def test_a_tunnel_is_used_again(open_proxy: int) -> None:
     """The second call needs neither another CONNECT nor another handshake."""
     async with (
         serve(answering(), GOOD.server_context()) as origin,
-        relay(open_proxy) as proxy,
+        serve(relay(open_proxy)) as proxy,
         finisher(origin.url("https"), proxy.url()) as finishing,
     ):
         for _ in range(2):
             await finishing.finish(**APPLE)
-    assert proxy.received.count(b"CONNECT ") == len(origin.records) == 1
+    assert proxy.received.count(b"CONNECT ") == len(origin.connections) == 1
     assert origin.received.count(CODE.encode()) == 2
 
 
@@ -148,27 +159,27 @@ async def test_a_tunnel_is_used_again(open_proxy: int) -> None:
 async def test_a_tunnel_that_has_died_is_replaced(open_proxy: int) -> None:
     """Before anything is sent into it, so that its caller does not even notice."""
 
-    async def once(peer: Peer) -> None:
-        await peer.request()
-        peer.send(answer())
+    async def once(connection: Connection) -> None:
+        await connection.request()
+        connection.send(session())
+        connection.finish()
 
     async with (
         serve(once, GOOD.server_context()) as origin,
-        relay(open_proxy) as proxy,
+        serve(relay(open_proxy)) as proxy,
         finisher(origin.url("https"), proxy.url()) as finishing,
     ):
         for _ in range(3):
             assert (await finishing.finish(**APPLE)).session_jwt == TOKEN
-            async with asyncio.timeout(10):
-                await asyncio.gather(*proxy.tasks)  # the tunnel's end has come this far
-    assert proxy.received.count(b"CONNECT ") == len(origin.records) == 3
+            await proxy.all_gone()  # the tunnel's end has come this far
+    assert proxy.received.count(b"CONNECT ") == len(origin.connections) == 3
     assert origin.received.count(CODE.encode()) == 3
 
 
 @needs_proxy
 async def test_a_proxy_that_wants_a_password_gets_it_and_nobody_else_does(guarded_proxy: int) -> None:
     """The credentials end at the proxy; the origin hears nothing of them."""
-    async with serve(answering(), GOOD.server_context()) as origin, relay(guarded_proxy) as proxy:
+    async with serve(answering(), GOOD.server_context()) as origin, serve(relay(guarded_proxy)) as proxy:
         result = await finish(origin.url("https"), f"http://{USER}:{PASSWORD}@localhost:{proxy.port}")
     assert result.session_jwt == TOKEN
     in_base64 = base64.b64encode(f"{USER}:{PASSWORD}".encode())
@@ -181,22 +192,9 @@ async def test_a_proxy_that_wants_a_password_gets_it_and_nobody_else_does(guarde
 def tunnelling(origin: Server, seen: list[bytes]) -> Script:
     """A proxy that takes whoever comes, and keeps what it was told."""
 
-    async def script(peer: Peer) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", origin.port)
-        seen.append(await peer.request())
-        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
-
-        async def back() -> None:
-            while data := await reader.read(65536):
-                peer.send(data)
-
-        going_back = asyncio.create_task(back())
-        try:
-            while data := await peer.read():
-                writer.write(data)
-        finally:
-            going_back.cancel()
-            writer.close()
+    async def script(connection: Connection) -> None:
+        seen.append(await connection.request())
+        await forward(connection, origin.port, b"HTTP/1.1 200 OK\r\n\r\n")
 
     return script
 
@@ -287,10 +285,10 @@ async def test_a_loop_that_ends_with_calls_in_flight_shows_no_secret(loop: str, 
     if loop == "uvloop":
         pytest.importorskip("uvloop")
 
-    async def silent(peer: Peer) -> None:
-        await peer.request()
-        peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
-        await peer.hang()
+    async def silent(connection: Connection) -> None:
+        await connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        await connection.gone()
 
     async with asyncio.timeout(30), serve(silent) as proxy:
         program = await asyncio.create_subprocess_exec(
@@ -315,7 +313,7 @@ async def test_a_call_cancelled_within_a_tunnel_shows_no_password(guarded_proxy:
     """A connection knows its proxy's URL, so none is among the locals of our frames."""
     proxy = f"http://{USER}:{PASSWORD}@localhost:{guarded_proxy}"
     async with (
-        serve(Peer.hang, GOOD.server_context()) as origin,
+        serve(Connection.gone, GOOD.server_context()) as origin,
         finisher(origin.url("https"), proxy) as finishing,
     ):
         call = asyncio.create_task(finishing.finish(**APPLE))
@@ -341,7 +339,7 @@ async def test_a_proxy_that_does_not_know_us_would_not_know_us_again(
     guarded_proxy: int, credentials: str
 ) -> None:
     """407: nothing was sent, and sending it again would not help; nobody reads the password anywhere."""
-    async with serve(answering(), GOOD.server_context()) as origin, relay(guarded_proxy) as proxy:
+    async with serve(answering(), GOOD.server_context()) as origin, serve(relay(guarded_proxy)) as proxy:
         error = await failure(origin.url("https"), f"http://{credentials}localhost:{proxy.port}")
     assert_no_tunnel(error, "the proxy answered 407 to CONNECT", safe_to_retry=False)
     assert origin.received == b""
@@ -351,7 +349,7 @@ async def test_a_proxy_that_does_not_know_us_would_not_know_us_again(
 @needs_proxy
 async def test_a_proxy_that_cannot_reach_the_origin_may_be_asked_again(open_proxy: int) -> None:
     """The real program's answer to an origin that refuses it."""
-    error = await failure(f"https://localhost:{free_port()}", f"http://localhost:{open_proxy}")
+    error = await failure(f"https://localhost:{unused_port()}", f"http://localhost:{open_proxy}")
     assert_no_tunnel(error, "to CONNECT", safe_to_retry=True)
 
 
@@ -370,9 +368,9 @@ async def test_a_wrong_certificate_is_refused_within_a_tunnel_too(open_proxy: in
 async def test_a_connection_lost_before_the_tunnels_handshake_ends_was_never_used(open_proxy: int) -> None:
     """As without a proxy: a reset, and another try is worth it."""
 
-    async def reset(peer: Peer) -> None:
-        await peer.read()
-        peer.reset()
+    async def reset(connection: Connection) -> None:
+        await connection.arrived(1)
+        connection.reset()
 
     async with serve(reset) as origin:
         error = await failure(origin.url("https"), f"http://localhost:{open_proxy}")
@@ -386,7 +384,7 @@ async def test_a_connection_lost_before_the_tunnels_handshake_ends_was_never_use
 async def test_a_proxy_may_be_spoken_to_over_tls(open_proxy: int) -> None:
     """A handshake with the proxy, and within it the one with the origin."""
     context = GOOD.server_context()
-    async with serve(answering(), context) as origin, relay(open_proxy, context) as proxy:
+    async with serve(answering(), context) as origin, serve(relay(open_proxy), context) as proxy:
         result = await finish(origin.url("https"), proxy.url("https"))
     assert result.session_jwt == TOKEN
     assert_nothing_but_a_tunnel(proxy.received, origin)
@@ -404,22 +402,23 @@ async def test_plain_http_does_not_go_through_a_proxy() -> None:
 async def test_a_proxy_that_is_not_there_may_be_asked_again() -> None:
     """Refused: nobody was reached, and somebody may be there in a second."""
     async with serve(answering(), GOOD.server_context()) as origin:
-        error = await failure(origin.url("https"), f"http://{USER}:{PASSWORD}@localhost:{free_port()}")
+        error = await failure(origin.url("https"), f"http://{USER}:{PASSWORD}@localhost:{unused_port()}")
     assert_no_tunnel(error, "the proxy could not be reached", safe_to_retry=True)
     assert origin.received == b""
 
 
 def saying(text: bytes) -> Script:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        peer.send(text)
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        connection.send(text)
+        connection.finish()
 
     return script
 
 
-async def reset(peer: Peer) -> None:
-    await peer.request()
-    peer.reset()
+async def reset(connection: Connection) -> None:
+    await connection.request()
+    connection.reset()
 
 
 @pytest.mark.parametrize(
@@ -453,10 +452,10 @@ async def test_a_proxy_that_opens_no_tunnel_is_named(script: Script, words: str,
 async def test_a_proxy_that_stalls_runs_into_the_connect_timeout(words: bytes) -> None:
     """At CONNECT or in the handshake behind it, the phase is the same."""
 
-    async def stall(peer: Peer) -> None:
-        await peer.request()
-        peer.send(words)
-        await peer.hang()
+    async def stall(connection: Connection) -> None:
+        await connection.request()
+        connection.send(words)
+        await connection.gone()
 
     async with serve(stall) as proxy:
         error = await failure("https://localhost:1", proxy.url(), connect_timeout=0.1)

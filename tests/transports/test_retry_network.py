@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from kit.servers import TOKEN, Connection, Script, Server, answer, answering, serve, session, unused_port
 from kit.support import PROJECT, as_json
-from kit.wire import TOKEN, Peer, Script, Server, answer, answering, free_port, serve
 
 from descope_native import (
     ConnectError,
@@ -56,7 +56,7 @@ class SometimesElsewhere(AbstractResolver):
     """Sends three of ten connects to a port that nobody listens on: the kernel refuses them."""
 
     def __init__(self) -> None:
-        self._dead = free_port()
+        self._dead = unused_port()
         self._random = random.Random(SEED)
         self.refused = 0
 
@@ -139,10 +139,11 @@ async def test_no_code_reaches_a_server_twice_that_loses_connections_as_well() -
     """Refused is tried again; lost after the request was read is not, however many tries are left."""
     chance = random.Random(SEED)
 
-    async def script(peer: Peer) -> None:
-        await peer.request()
+    async def script(connection: Connection) -> None:
+        await connection.request()
         if chance.random() < 0.7:
-            peer.send(answer())
+            connection.send(session())
+        connection.finish()
 
     async with unreliable(script, Clock().retry(attempts=5)) as (finisher, server, _):
         ended = await finish_all(finisher)
@@ -171,7 +172,7 @@ LIMITED = answer(429, b"", "Retry-After: 7")
 async def test_the_wait_that_a_rate_limit_asks_for_is_waited_in_full() -> None:
     """Not less than it says, and little more: the jitter keeps a whole backend from coming back at once."""
     clock = Clock()
-    async with finishing(LIMITED, answer(), clock=clock) as (finish, server):
+    async with finishing(LIMITED, session(), clock=clock) as (finish, server):
         assert (await finish()).session_jwt == TOKEN
     assert len(clock.slept) == 1
     assert 7 < clock.slept[0] <= 7.2
@@ -182,7 +183,7 @@ async def test_the_wait_that_a_rate_limit_asks_for_is_waited_in_full() -> None:
 async def test_a_rate_limit_whose_wait_is_not_known_is_not_tried_again(header: tuple[str, ...]) -> None:
     """Whoever asks for a wait does not want the next request at once."""
     clock = Clock()
-    async with finishing(answer(429, b"", *header), answer(), clock=clock) as (finish, server):
+    async with finishing(answer(429, b"", *header), session(), clock=clock) as (finish, server):
         with pytest.raises(RateLimitedError) as caught:
             await finish()
     assert caught.value.retry_after is None
@@ -193,7 +194,7 @@ async def test_a_rate_limit_whose_wait_is_not_known_is_not_tried_again(header: t
 async def test_a_wait_that_does_not_fit_is_not_begun() -> None:
     """The caller hears at once, and from the error when it may be tried again."""
     clock = Clock()
-    async with finishing(LIMITED, answer(), clock=clock, timeout=7) as (finish, server):
+    async with finishing(LIMITED, session(), clock=clock, timeout=7) as (finish, server):
         with pytest.raises(RateLimitedError) as caught:
             await finish()
     assert caught.value.retry_after == 7
@@ -226,7 +227,7 @@ async def test_a_rate_limit_that_does_not_end_is_raised_after_the_last_try() -> 
 async def test_no_other_answer_is_tried_again(status: int, error: type[DescopeNativeError]) -> None:
     """A 503 proves nothing about the code, and a Retry-After on it changes nothing about that."""
     clock = Clock()
-    async with finishing(answer(status, b"", "Retry-After: 0"), answer(), clock=clock) as (finish, server):
+    async with finishing(answer(status, b"", "Retry-After: 0"), session(), clock=clock) as (finish, server):
         with pytest.raises(error):
             await finish()
     assert clock.slept == []
@@ -246,7 +247,7 @@ async def test_an_answer_that_says_it_did_not_look_is_tried_again_once(status: i
 
 async def test_without_a_retry_nothing_is_tried_again() -> None:
     """Off unless asked for."""
-    async with finishing(LIMITED, answer(), clock=Clock(), retry=None) as (finish, server):
+    async with finishing(LIMITED, session(), clock=Clock(), retry=None) as (finish, server):
         with pytest.raises(RateLimitedError):
             await finish()
     assert codes_at(server) == {"code-1-end": 1}
@@ -256,10 +257,6 @@ async def test_without_a_retry_nothing_is_tried_again() -> None:
 
 
 RAY = "8a1b2c3d4e5f-FRA"
-
-
-async def hang(peer: Peer) -> None:
-    await peer.hang()
 
 
 @pytest.mark.parametrize(
@@ -291,7 +288,7 @@ async def hang(peer: Peer) -> None:
             id="failed",
         ),
         pytest.param(
-            hang,
+            Connection.gone,
             logging.WARNING,
             r"finish outcome=unknown error=RequestTimeout phase=wait elapsed=0\.\d+ attempts=1",
             id="timeout",
@@ -310,7 +307,7 @@ async def test_each_call_is_told_in_one_line(
                 provider="apple",
                 state_id="state-4d5e",
                 code="code-1-end",
-                timeout=0.05 if script is hang else None,
+                timeout=0.05 if script is Connection.gone else None,
             )
     (record,) = [record for record in caplog.records if record.name.startswith("descope_native")]
     assert record.levelno == level
@@ -327,13 +324,13 @@ async def test_a_refused_connect_and_a_cancelled_call_are_told_too(caplog: pytes
     caplog.set_level(logging.DEBUG, "descope_native")
     received = asyncio.Event()
 
-    async def receive(peer: Peer) -> None:
-        await peer.request()
+    async def receive(connection: Connection) -> None:
+        await connection.request()
         received.set()
-        await peer.hang()
+        await connection.gone()
 
     async with serve(receive) as server, AiohttpTransport.open() as transport:
-        url = f"http://localhost:{free_port()}"
+        url = f"http://localhost:{unused_port()}"
         refused = NativeOAuthFinisher(PROJECT, transport, base_url=url, retry=Clock().retry())
         with pytest.raises(ConnectError):
             await refused.finish(provider="apple", state_id="state", code="code-1-end")

@@ -10,10 +10,9 @@ import tracemalloc
 from collections import Counter
 
 import pytest
-from harness.calls import finish
-from harness.servers import Connection, Server, answer, chunked, serve, session
 from kit.certs import Authority
-from kit.support import open_files, open_files_of_a_warm_loop
+from kit.servers import Connection, Server, answer, chunked, serve, session
+from kit.support import finish, open_files, open_files_of_a_warm_loop
 
 from descope_native import DescopeNativeError
 from descope_native.transports.aiohttp import AiohttpTransport

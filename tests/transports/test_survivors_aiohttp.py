@@ -23,11 +23,10 @@ import aiohttp
 import pytest
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import HttpProcessingError
-from harness import servers
-from harness.calls import failure, finish
-from harness.servers import serve
+from kit import servers
 from kit.certs import Authority
-from kit.support import GOOGLE, PROJECT, raw_server, read_request
+from kit.servers import serve
+from kit.support import GOOGLE, PROJECT, failure, finish
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -185,14 +184,14 @@ def test_an_error_after_sending_is_taken_for_this(phase: Any) -> None:
 async def answered_with(*parts: bytes) -> DescopeNativeError:
     """What a call over a real socket raises where these bytes come back and the connection ends."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
         for part in parts:
-            writer.write(part)
-            await writer.drain()
+            connection.send(part)
+        connection.finish()
 
-    async with raw_server(serve) as port, AiohttpTransport.open() as transport:
-        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=f"http://localhost:{port}")
+    async with serve(script) as server, AiohttpTransport.open() as transport:
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url())
         with pytest.raises(DescopeNativeError) as caught:
             await finisher.finish(**GOOGLE)
     return caught.value
@@ -218,13 +217,12 @@ async def in_its_answer(close: bool = False, cancel: bool = False, tear: bool = 
     """How a call over a borrowed session ends to which this happens while the answer's body is awaited."""
     reading = asyncio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
+    async def script(connection: servers.Connection) -> None:
+        await connection.request()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n")
         await reading.wait()
         if tear:
-            writer.write(b"no length\r\n")
-        await reader.read()
+            connection.send(b"no length\r\n")
 
     sent: list[HttpRequest] = []
 
@@ -233,9 +231,9 @@ async def in_its_answer(close: bool = False, cancel: bool = False, tear: bool = 
             sent.append(request)
             return await super().send(request)
 
-    async with raw_server(serve) as port, aiohttp.ClientSession() as session:
+    async with serve(script) as server, aiohttp.ClientSession() as session:
         transport = Watched(session)
-        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=f"http://localhost:{port}")
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url())
         call = asyncio.create_task(finisher.finish(**GOOGLE))
         while not call.done() and (not sent or sent[0].progress.phase != "read"):
             await asyncio.sleep(0)
@@ -407,7 +405,7 @@ async def test_what_is_not_told_is_a_mebibyte_and_five_seconds() -> None:
 
     bodies = [b"x" * size for size in (1 << 20, (1 << 20) + 1)]
     async with (
-        serve(servers.answering(*(servers.answer(200, body) for body in bodies))) as server,
+        serve(servers.answering(*(servers.answer(200, body) for body in bodies for _ in range(2)))) as server,
         aiohttp.ClientSession(connector=Asked()) as owner,
         AiohttpTransport.open() as opened,
     ):

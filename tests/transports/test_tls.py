@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 from kit.certs import Authority, Certified
-from kit.wire import TOKEN, Peer, Script, answering, serve
+from kit.servers import TOKEN, Connection, Script, answering, serve
 
 from descope_native import (
     AiohttpTransport,
@@ -172,27 +172,25 @@ async def test_a_plain_http_server_behind_https_is_refused() -> None:
     assert CODE.encode() not in server.received
 
 
-async def plain_answer(peer: Peer) -> None:
-    await peer.read()
-    peer.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nThis is not TLS")
+async def plain_answer(connection: Connection) -> None:
+    await connection.arrived(1)
+    connection.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nThis is not TLS")
+    connection.finish()
 
 
-async def hang(peer: Peer) -> None:
-    await peer.hang()
+async def reset(connection: Connection) -> None:
+    await connection.arrived(1)
+    connection.reset()
 
 
-async def reset(peer: Peer) -> None:
-    await peer.read()
-    peer.reset()
-
-
-async def end(peer: Peer) -> None:
-    await peer.read()
+async def end(connection: Connection) -> None:
+    await connection.arrived(1)
+    connection.finish()
 
 
 async def test_a_stalled_handshake_runs_into_the_connect_timeout() -> None:
     """The error names the phase, and the code is proved to be good still."""
-    async with serve(hang) as server:
+    async with serve(Connection.gone) as server:
         error = await failure(server.url("https"), AUTHORITY.client_context(), connect_timeout=0.1)
     assert type(error) is RequestTimeout
     assert error.phase == "connect"

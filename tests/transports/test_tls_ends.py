@@ -5,72 +5,19 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from harness.calls import failure, finish
-from harness.servers import Connection, answer, serve, session
-from kit.certs import Authority
+from kit.certs import GOOD, OURS
+from kit.servers import Connection, answer, read_request, serve, serve_blocking, session
+from kit.support import failure, finish
 from yarl import URL
 
 from descope_native import HttpRequest, Outcome, RejectedError, RequestTimeout, UnexpectedResponse
 from descope_native.transports.aiohttp import AiohttpTransport
 
-AUTHORITY = Authority()
-GOOD = AUTHORITY.certify("localhost").server_context()
-OURS = AUTHORITY.client_context()
 CHUNKS = b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"
-
-
-class Peer:
-    """A blocking TLS server that answers no goodbye: it reads and writes only what its script says."""
-
-    def __init__(self, script: Callable[[ssl.SSLSocket], object]) -> None:
-        self._script = script
-        self._kept: list[socket.socket] = []
-        self.done = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self.listener.getsockname()[1])
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self.listener.accept()
-                self._kept.append(connection)
-                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError):
-            secured = GOOD.wrap_socket(connection, server_side=True)
-            self._kept.append(secured)
-            self._script(secured)
-        self.done.set()
-
-    def close(self) -> None:
-        for each in (self.listener, *self._kept):
-            each.close()
-
-
-@contextmanager
-def peer(script: Callable[[ssl.SSLSocket], object]) -> Iterator[Peer]:
-    running = Peer(script)
-    try:
-        yield running
-    finally:
-        running.close()
-
-
-def read_request(connection: ssl.SSLSocket) -> None:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
-    head, _, body = received.partition(b"\r\n\r\n")
-    (length,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    while len(body) < int(length.partition(b":")[2]):
-        body += connection.recv(65536)
 
 
 @pytest.mark.parametrize("junk", [b"\r\n\r\n", b"X", b"\0", session("some.body.else")], ids=range(4))
@@ -105,10 +52,10 @@ async def test_a_body_that_stops_being_http_is_told_at_once(status: int, kind: t
         connection.sendall(b"no length\r\n")
         connection.recv(1)
 
-    with peer(script) as deaf:
+    with serve_blocking(script, GOOD) as deaf:
         async with AiohttpTransport.open(ssl=OURS) as transport:
             started = time.monotonic()
-            error = await failure(transport, f"https://localhost:{deaf.port}", timeout=10)
+            error = await failure(transport, deaf.url(), timeout=10)
     assert type(error) is kind
     assert time.monotonic() - started < 2
 
@@ -124,11 +71,11 @@ async def test_spoiled_connections_of_a_peer_that_says_no_goodbye_are_gone() -> 
         deaf.done.set()
         time.sleep(30)
 
-    with peer(script) as deaf:
+    with serve_blocking(script, GOOD) as deaf:
         async with AiohttpTransport.open(ssl=OURS) as transport:
             for _ in range(4):
                 deaf.done.clear()
-                result = await finish(transport, f"https://localhost:{deaf.port}")
+                result = await finish(transport, deaf.url())
                 assert result.session_jwt == "my.own.token"
                 deaf.done.wait(5)
                 time.sleep(0.01)  # noqa: ASYNC251 -- it arrives while nobody looks
@@ -165,7 +112,7 @@ async def test_what_is_unsent_when_a_call_ends_is_never_sent() -> None:
         raw.close()
 
     over = threading.Event()
-    with peer(script) as half:
+    with serve_blocking(script, GOOD) as half:
         async with AiohttpTransport.open(ssl=OURS) as transport:
             with pytest.raises(RequestTimeout) as caught:
                 await transport.send(large_request(half.port, 0.5))
@@ -183,7 +130,7 @@ async def test_a_connection_whose_request_may_be_half_sent_is_not_used_again() -
         connection.sendall(answer(413))
         time.sleep(5)
 
-    with peer(script) as early:
+    with serve_blocking(script, GOOD) as early:
         async with AiohttpTransport.open(ssl=OURS) as transport:
             for _ in range(2):
                 assert (await transport.send(large_request(early.port, 2))).status == 413

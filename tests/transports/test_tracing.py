@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import aiohttp
 import pytest
-from harness.calls import failure, finish
-from harness.servers import Connection, answer, answering, serve, session
+from kit.servers import Connection, answer, answering, serve, session
+from kit.support import failure, finish
 from yarl import URL
 
 from descope_native import (

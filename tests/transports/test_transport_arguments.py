@@ -9,9 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from harness.calls import finish
-from harness.servers import Connection, answering, serve, session
 from kit.certs import Authority
+from kit.servers import Connection, answering, serve, session
+from kit.support import finish
 
 from descope_native import AiohttpTransport, ConnectError, InvalidRequestError
 

@@ -10,10 +10,19 @@ from unittest import mock
 import aiohttp
 import pytest
 from aiohttp.http import HttpProcessingError
-from harness.calls import failure, finish
-from harness.servers import Connection, Script, answer, answering, chunked, serve, session
-from kit.wire import Watched
-from test_tls_ends import GOOD, OURS, peer, read_request
+from kit.certs import GOOD, OURS
+from kit.servers import (
+    Connection,
+    Script,
+    answer,
+    answering,
+    chunked,
+    read_request,
+    serve,
+    serve_blocking,
+    session,
+)
+from kit.support import Watched, failure, finish
 
 from descope_native import (
     DescopeNativeError,
@@ -99,10 +108,10 @@ async def test_connections_that_are_not_kept_are_closed_at_once(close: bool) -> 
         with suppress(OSError):  # the end of a connection, with or without a word of it
             connection.recv(1)
 
-    with peer(script) as running:
+    with serve_blocking(script, GOOD) as running:
         async with AiohttpTransport.open(ssl=OURS, reuse_connections=close) as transport:
             for _ in range(3):
-                await finish(transport, f"https://localhost:{running.port}")
+                await finish(transport, running.url())
                 assert await asyncio.to_thread(running.done.wait, 5)
                 running.done.clear()
 

@@ -10,8 +10,7 @@ import attrs
 import pytest
 from cattrs import ClassValidationError
 from kit.support import DOCUMENTED_ANSWER
-from kit.tables import FIELDS, MISFITS, answer_with
-from test_models import full_answer
+from kit.tables import FIELDS, MISFITS, answer_with, full_answer
 
 from descope_native import (
     AppleUser,

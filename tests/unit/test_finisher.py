@@ -8,6 +8,8 @@ from types import TracebackType
 from typing import Any
 
 import pytest
+from kit import servers
+from kit.servers import serve
 from kit.support import (
     APPLE,
     GOOGLE,
@@ -18,7 +20,6 @@ from kit.support import (
     Answering,
     as_json,
     only,
-    raw_server,
     session,
 )
 from yarl import URL
@@ -306,14 +307,9 @@ async def test_any_object_with_send_is_a_transport() -> None:
 async def test_open_opens_and_closes_a_transport_of_its_own() -> None:
     """Between the two it works over a real socket; afterwards a call is refused and nothing is left."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(session().as_http())
-        await reader.read()
-
-    async with raw_server(serve) as port:
-        async with NativeOAuthFinisher.open(PROJECT, base_url=f"http://localhost:{port}") as finisher:
-            assert (await finisher.finish(**GOOGLE)).session_jwt == "s.e.s"
+    async with serve(servers.answering()) as server:
+        async with NativeOAuthFinisher.open(PROJECT, base_url=server.url()) as finisher:
+            assert (await finisher.finish(**GOOGLE)).session_jwt == servers.TOKEN
         with pytest.raises(TransportClosed) as caught:
             await finisher.finish(**GOOGLE)
     assert caught.value.outcome is Outcome.NOT_SENT
@@ -321,18 +317,11 @@ async def test_open_opens_and_closes_a_transport_of_its_own() -> None:
 
 async def test_open_takes_what_the_class_takes() -> None:
     """Each option reaches the finisher that comes out."""
-    received: list[bytes] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        received.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(session(cookieMaxAge="1").as_http())
-        await reader.read()
-
     async with (
-        raw_server(serve) as port,
+        serve(servers.answering(session(cookieMaxAge="1").as_http())) as server,
         NativeOAuthFinisher.open(
             PROJECT,
-            base_url=URL(f"http://localhost:{port}"),
+            base_url=URL(server.url()),
             auth_management_key=KEY,
             timeout=30,
             retry=None,
@@ -342,7 +331,7 @@ async def test_open_takes_what_the_class_takes() -> None:
     ):
         with pytest.raises(UnexpectedResponse, match="cookieMaxAge"):
             await finisher.finish(**GOOGLE)
-    assert f"Bearer {PROJECT}:{KEY}".encode() in only(received)
+    assert f"Bearer {PROJECT}:{KEY}".encode() in server.received
 
 
 async def test_an_unopened_finisher_says_so() -> None:

@@ -12,7 +12,7 @@ import attrs
 import orjson
 import pydantic
 import pytest
-from kit.tables import FIELDS, ORDINARY, TABLES, answer_with, at
+from kit.tables import DEEP, FIELDS, ORDINARY, answer_with, at, full_answer
 
 from descope_native import (
     AppleUser,
@@ -27,27 +27,6 @@ from descope_native import (
     UserTenant,
 )
 from descope_native.converters import make_converter
-
-DEEP = {"list": [1, [2, {"three": [None, True]}]], "object": {"a": {"b": {"c": []}}}, "empty": {}, "f": 1.5}
-
-
-def full_answer() -> dict[str, Any]:
-    """An answer with an ordinary value under every key, and one unknown key at each level."""
-    ordinary = {
-        level: {
-            key: ORDINARY[kind][0] for key, (_, kind) in table.items() if kind not in {"class", "classes"}
-        }
-        for level, table in TABLES.items()
-    }
-    for table in ordinary.values():
-        table["unknown"] = DEEP
-    ordinary["user"]["customAttributes"] = DEEP
-    return {
-        **ordinary[""],
-        "claims": DEEP,
-        "user": {**ordinary["user"], "userTenants": [ordinary["user.userTenants[0]"]]},
-        "idpResponse": {**ordinary["idpResponse"], "idpSAMLAttributes": DEEP},
-    }
 
 
 def result() -> FinishResult:

@@ -11,8 +11,8 @@ import attrs
 import freezegun
 import pytest
 import time_machine
+from kit.errors import NAMES_OF_PROOFS, PROOFS
 from kit.support import GOOGLE, PROJECT, Answer, Answering, session
-from test_errors import NAMES_OF_PROOFS, PROOFS
 
 from descope_native import (
     ConnectError,

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from cattrs import ClassValidationError
 from kit.support import DOCUMENTED_ANSWER, assert_deeply_frozen
-from kit.tables import DEFAULTS, TABLES
-from test_models import full_answer
+from kit.tables import DEFAULTS, TABLES, full_answer
 
 from descope_native import converters
 from descope_native._tokens import is_token

@@ -1,4 +1,8 @@
-"""Raw servers on localhost. What a connection received is recorded whether a script reads it or not."""
+"""Raw servers on localhost. What a connection received is recorded whether a script reads it or not.
+
+A script says what a server does with each connection. It runs on the loop of the test, so that what it does
+and what the client does can be put in order. `BlockingServer` is for what asyncio's TLS cannot do.
+"""
 
 import asyncio
 import json
@@ -7,10 +11,13 @@ import select
 import socket
 import ssl
 import struct
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final, TypeVar, cast
+
+TOKEN: Final = "eyJhbGciOiJub25l.eyJzdWIiOiJVMSJ9aaaa.c2lnbmF0dXJl"
 
 Script = Callable[["Connection"], Awaitable[object]]
 AnyConnection = TypeVar("AnyConnection", bound="Connection")
@@ -24,7 +31,7 @@ def answer(status: int = 200, body: bytes | dict[str, object] = b"", *headers: s
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def session(token: str, *headers: str) -> bytes:
+def session(token: str = TOKEN, *headers: str) -> bytes:
     """A 200 with this session token."""
     return answer(200, {"sessionJwt": token, "refreshJwt": f"refresh-{token}"}, *headers)
 
@@ -76,17 +83,17 @@ class Connection(asyncio.Protocol):
             self.changed.clear()
             await self.changed.wait()
 
-    async def request(self) -> bytes | None:
-        """The next request, complete; None if the other side went before."""
+    async def request(self) -> bytes:
+        """The next request, complete; empty if the other side went before."""
         while (end := self.received.find(b"\r\n\r\n", self.read)) < 0:
             if not await self.arrived(len(self.received) + 1):
-                return None
+                return b""
         end += 4
         for line in self.received[self.read : end].lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 end += int(line[15:])
         if not await self.arrived(end):
-            return None
+            return b""
         start, self.read = self.read, end
         return bytes(self.received[start:end])
 
@@ -231,8 +238,8 @@ class Server:
         self.failures: list[BaseException] = []
         self.changed = asyncio.Event()
 
-    def url(self, scheme: str = "http") -> str:
-        return f"{scheme}://localhost:{self.port}"
+    def url(self, scheme: str = "http", host: str = "localhost") -> str:
+        return f"{scheme}://{host}:{self.port}"
 
     @property
     def received(self) -> bytes:
@@ -261,6 +268,11 @@ class Server:
             self.changed.clear()
             await self.changed.wait()
 
+    async def all_gone(self) -> None:
+        """Wait until no connection is open."""
+        async with asyncio.timeout(5):
+            await self.until(lambda: not self.open)
+
 
 @asynccontextmanager
 async def serve(
@@ -283,6 +295,12 @@ async def serve(
         yield server
     finally:
         listener.close()
+        # A handshake that its client has given up is a task of asyncio's until it has heard of that.
+        shaking_hands = [
+            task for task in asyncio.all_tasks() if "_accept_connection" in repr(task.get_coro())
+        ]
+        if shaking_hands:
+            await asyncio.wait(shaking_hands, timeout=5)
         for task in list(server.tasks):
             task.cancel()
         for connection in list(server.open):
@@ -295,7 +313,7 @@ async def serve(
 
 
 class _Far(asyncio.Protocol):
-    """The other end of a tunnel."""
+    """The other end of what is forwarded."""
 
     def __init__(self, near: Connection) -> None:
         self._near = near
@@ -307,26 +325,38 @@ class _Far(asyncio.Protocol):
         self._near.finish()
 
 
-async def tunnel(connection: Connection) -> None:
-    """What a proxy does for each connection: CONNECT, and then it hands on what comes, either way."""
-    request = await connection.request()
-    if request is None:
-        return
-    port = int(request.split(b" ")[1].rpartition(b":")[2])
+async def forward(connection: Connection, port: int, first_words: bytes = b"") -> None:
+    """Hand on what comes, either way, once `first_words` are said; OSError where nobody listens there."""
     loop = asyncio.get_running_loop()
+    far, _ = await loop.create_connection(lambda: _Far(connection), "127.0.0.1", port)
     try:
-        far, _ = await loop.create_connection(lambda: _Far(connection), "127.0.0.1", port)
-    except OSError:
-        connection.send(answer(502))
-        return
-    try:
-        connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        connection.send(first_words)
         while await connection.arrived(connection.read + 1):
             if not far.is_closing():
                 far.write(bytes(connection.received[connection.read :]))
             connection.read = len(connection.received)
     finally:
         far.close()
+
+
+def relay(port: int) -> Script:
+    """Stands before another server of localhost; what its clients tell it is recorded."""
+
+    async def script(connection: Connection) -> None:
+        await forward(connection, port)
+
+    return script
+
+
+async def tunnel(connection: Connection) -> None:
+    """What a proxy does for each connection: CONNECT, and then it hands on what comes, either way."""
+    if not (request := await connection.request()):
+        return
+    port = int(request.split(b" ")[1].rpartition(b":")[2])
+    try:
+        await forward(connection, port, b"HTTP/1.1 200 Connection established\r\n\r\n")
+    except OSError:
+        connection.send(answer(502))
 
 
 def unused_port() -> int:
@@ -336,12 +366,67 @@ def unused_port() -> int:
 
 
 def answering(*answers: bytes) -> Script:
-    """Answers each request of a connection with the next of these, the last one for good."""
+    """Answers each request with the next of these, the last one for good; without any, with a session."""
+    left = list(answers) or [session()]
 
     async def script(connection: Connection) -> None:
-        count = 0
         while await connection.request():
-            connection.send(answers[min(count, len(answers) - 1)])
-            count += 1
+            connection.send(left.pop(0) if len(left) > 1 else left[0])
 
     return script
+
+
+class BlockingServer:
+    """A TLS server in threads that reads and writes only what its script says, and answers no goodbye."""
+
+    def __init__(self, script: Callable[[ssl.SSLSocket], object], context: ssl.SSLContext) -> None:
+        self._script = script
+        self._context = context
+        self._kept: list[socket.socket] = []
+        self.done = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self.listener.getsockname()[1])
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def _run(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                self._kept.append(connection)
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError):
+            secured = self._context.wrap_socket(connection, server_side=True)
+            self._kept.append(secured)
+            self._script(secured)
+        self.done.set()
+
+    def close(self) -> None:
+        for each in (self.listener, *self._kept):
+            each.close()
+
+
+@contextmanager
+def serve_blocking(
+    script: Callable[[ssl.SSLSocket], object], context: ssl.SSLContext
+) -> Iterator[BlockingServer]:
+    server = BlockingServer(script, context)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def read_request(connection: ssl.SSLSocket) -> None:
+    """The next request of a blocking connection, complete."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    (length,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    while len(body) < int(length.partition(b":")[2]):
+        body += connection.recv(65536)
