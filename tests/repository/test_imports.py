@@ -36,7 +36,7 @@ ARROWS: dict[str, set[str]] = {
         *("transports._lifecycle", "transports.aiohttp"),
     },
     "cookies": {"_tokens", "models"},
-    "http_status": {"errors"},
+    "http_answer": {"errors"},
     "testing": {"transports"},
     "": {
         *("_version", "errors", "finisher", "models", "retrying", "transports", "transports.aiohttp"),
