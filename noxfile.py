@@ -261,7 +261,7 @@ def docs(session: nox.Session) -> None:
     """Write the API pages to build/api."""
     session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("docs"))
     session.chdir(session.create_tmp())  # or pdoc would wonder whether the tree was meant
-    pages = ("", ".converters", ".cookies", ".http_status", ".testing", ".transports", ".transports.aiohttp")
+    pages = ("", ".converters", ".cookies", ".http_answer", ".testing", ".transports", ".transports.aiohttp")
     target = ("--output-directory", str(ROOT / "build" / "api"))
     session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
 

@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 FINISHER = web.AppKey("finisher", NativeOAuthFinisher)
@@ -41,7 +41,8 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except DescopeNativeError as error:
-        return web.json_response({"message": message_for(error)}, status=status_for(error))
+        answer = answer_for(error)
+        return web.Response(body=answer.content, status=answer.status, headers=answer.headers)
 
 
 def create_app(argv: list[str]) -> web.Application:

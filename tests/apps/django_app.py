@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 
@@ -30,7 +30,8 @@ async def sign_in(request: ASGIRequest) -> HttpResponse:
     try:
         result = await request.scope["state"]["finisher"].finish(**proof)
     except DescopeNativeError as error:
-        return JsonResponse({"message": message_for(error)}, status=status_for(error))
+        answer = answer_for(error)
+        return HttpResponse(answer.content, status=answer.status, headers=answer.headers)
     response = JsonResponse({"first_seen": result.first_seen})
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)

@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 
@@ -53,5 +52,6 @@ async def sign_in(
 
 
 @app.exception_handler(DescopeNativeError)
-async def refuse(request: Request, error: DescopeNativeError) -> JSONResponse:
-    return JSONResponse({"message": message_for(error)}, status_for(error))
+async def refuse(request: Request, error: DescopeNativeError) -> Response:
+    answer = answer_for(error)
+    return Response(answer.content, answer.status, answer.headers)

@@ -13,7 +13,7 @@ from litestar.params import JSONBody
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 
@@ -53,8 +53,9 @@ async def sign_in(
     return response
 
 
-def refuse(request: Request[Any, Any, Any], error: DescopeNativeError) -> Response[dict[str, str]]:
-    return Response({"message": message_for(error)}, status_code=status_for(error))
+def refuse(request: Request[Any, Any, Any], error: DescopeNativeError) -> Response[bytes]:
+    answer = answer_for(error)
+    return Response(answer.content, status_code=answer.status, headers=answer.headers)
 
 
 app = Litestar(

@@ -8,7 +8,7 @@ from quart import Quart, Response, abort, current_app, jsonify, request
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 app = Quart(__name__)
@@ -39,5 +39,6 @@ async def sign_in() -> Response:
 
 
 @app.errorhandler(DescopeNativeError)
-async def refuse(error: DescopeNativeError) -> tuple[Response, int]:
-    return jsonify(message=message_for(error)), status_for(error)
+async def refuse(error: DescopeNativeError) -> Response:
+    answer = answer_for(error)
+    return Response(answer.content, answer.status, answer.headers)

@@ -8,7 +8,7 @@ from sanic.exceptions import BadRequest
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 app = Sanic("SignIn")
@@ -45,4 +45,5 @@ async def sign_in(request: Request) -> HTTPResponse:
 
 @app.exception(DescopeNativeError)
 async def refuse(request: Request, error: DescopeNativeError) -> HTTPResponse:
-    return json({"message": message_for(error)}, status_for(error))
+    answer = answer_for(error)
+    return HTTPResponse(answer.content, answer.status, answer.headers)

@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
-from descope_native.http_status import message_for, status_for
+from descope_native.http_answer import answer_for
 
 SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 
@@ -40,8 +40,9 @@ async def sign_in(request: Request) -> JSONResponse:
     return response
 
 
-async def refuse(request: Request, error: DescopeNativeError) -> JSONResponse:
-    return JSONResponse({"message": message_for(error)}, status_for(error))
+async def refuse(request: Request, error: DescopeNativeError) -> Response:
+    answer = answer_for(error)
+    return Response(answer.content, answer.status, answer.headers)
 
 
 app = Starlette(

@@ -10,16 +10,16 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import aiohttp
 import aiohttp.web
 import attrs
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestServer
 from kit.support import PROJECT
 
 from descope_native import InMemoryTransport, NativeOAuthFinisher
@@ -35,13 +35,17 @@ class Answer:
     status: int
     cookies: list[str]
     body: bytes
+    headers: Mapping[str, str]
 
     def tokens(self) -> dict[str, str]:
         """Name to token of the cookies that were set."""
         return dict(cookie.split(";")[0].split("=") for cookie in self.cookies)
 
 
-Post = Callable[[bytes], Awaitable[Answer]]
+class Post(Protocol):
+    """Send a body to an application."""
+
+    async def __call__(self, body: bytes, content_type: str = "application/json") -> Answer: ...
 
 
 def as_body(proof: Proof) -> bytes:
@@ -65,6 +69,16 @@ def check_session_cookies(answer: Answer) -> None:
         assert any(attribute.startswith("max-age=") for attribute in attributes)
 
 
+def check_problem(answer: Answer, status: int, step: str) -> None:
+    """A problem document (RFC 9457), told without the library, and no cookie beside it."""
+    assert (answer.status, answer.cookies) == (status, [])
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    problem = json.loads(answer.body)
+    assert set(problem) == {"type", "title", "status", "detail", "code", "next"}
+    assert (problem["status"], problem["next"]) == (status, step)
+
+
 BAD_INPUT = [
     b"",
     b"{",
@@ -83,9 +97,6 @@ BAD_INPUT = [
 # --- in this process, each with its framework's own way to put something else in a place
 
 
-JSON = {"Content-Type": "application/json"}
-
-
 @asynccontextmanager
 async def asgi(app: Any) -> AsyncIterator[Post]:
     httpx = pytest.importorskip("httpx")
@@ -95,9 +106,10 @@ async def asgi(app: Any) -> AsyncIterator[Post]:
 
 
 def posting_with_httpx(client: Any) -> Post:
-    async def post(body: bytes) -> Answer:
-        response = await client.post("/sign-in", content=body, headers=JSON)
-        return Answer(response.status_code, response.headers.get_list("set-cookie"), response.content)
+    async def post(body: bytes, content_type: str = "application/json") -> Answer:
+        response = await client.post("/sign-in", content=body, headers={"Content-Type": content_type})
+        cookies = response.headers.get_list("set-cookie")
+        return Answer(response.status_code, cookies, response.content, response.headers)
 
     return post
 
@@ -125,15 +137,20 @@ async def aiohttp_web(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
     app = module.create_app([])
     app.cleanup_ctx.clear()
     app[module.FINISHER] = finisher
-    async with TestClient(TestServer(app)) as client:
+    async with (
+        TestServer(app) as server,
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+    ):
+        yield posting_with_aiohttp(session, str(server.make_url("/sign-in")))
 
-        async def post(body: bytes) -> Answer:
-            async with client.post("/sign-in", data=body, headers=JSON) as response:
-                return Answer(
-                    response.status, response.headers.getall("Set-Cookie", []), await response.read()
-                )
 
-        yield post
+def posting_with_aiohttp(session: aiohttp.ClientSession, url: str) -> Post:
+    async def post(body: bytes, content_type: str = "application/json") -> Answer:
+        async with session.post(url, data=body, headers={"Content-Type": content_type}) as response:
+            cookies = response.headers.getall("Set-Cookie", [])
+            return Answer(response.status, cookies, await response.read(), response.headers)
+
+    return post
 
 
 @asynccontextmanager
@@ -158,9 +175,10 @@ async def quart(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
     app.extensions["finisher"] = finisher
     client = app.test_client(use_cookies=False)
 
-    async def post(body: bytes) -> Answer:
-        response = await client.post("/sign-in", data=body, headers=JSON)
-        return Answer(response.status_code, response.headers.getlist("Set-Cookie"), await response.get_data())
+    async def post(body: bytes, content_type: str = "application/json") -> Answer:
+        response = await client.post("/sign-in", data=body, headers={"Content-Type": content_type})
+        cookies = response.headers.getlist("Set-Cookie")
+        return Answer(response.status_code, cookies, await response.get_data(), response.headers)
 
     yield post
 
@@ -253,26 +271,27 @@ async def test_bad_input_is_the_apps_mistake_and_reaches_nobody(app: InProcess) 
 
 
 FAULTS = {
-    "late": (Fault(delay=5), 504),
-    "broken": (Fault(status=503), 502),
-    "busy": (Fault(status=429, headers={"Retry-After": "1"}), 503),
-    "refused": (Fault(status=400), 401),
-    "lost": (Fault(drop="before"), 502),
+    "late": (Fault(delay=5), 504, "start_over"),
+    "broken": (Fault(status=503), 502, "start_over"),
+    "busy": (Fault(status=429, headers={"Retry-After": "1"}), 503, "wait"),
+    "refused": (Fault(status=400), 401, "start_over"),
+    "not looked at": (Fault(status=425), 503, "send_again"),
+    "lost": (Fault(drop="before"), 502, "start_over"),
 }
 
 
 @every_framework
-@pytest.mark.parametrize(("fault", "status"), FAULTS.values(), ids=FAULTS)
-async def test_a_failed_sign_in_is_answered_with_the_shared_status(
-    app: InProcess, fault: Fault, status: int
+@pytest.mark.parametrize(("fault", "status", "step"), FAULTS.values(), ids=FAULTS)
+async def test_a_failed_sign_in_is_answered_as_everywhere(
+    app: InProcess, fault: Fault, status: int, step: str
 ) -> None:
-    """One mapping serves every framework, with one sentence for the person and no cookie."""
+    """One mapping serves every framework: its status, headers and problem document, and no cookie."""
     fake = FakeDescope()
     fake.fail_next(fault)
     async with swapped(app, fake) as post:
         answer = await post(as_body(fake.sign_in("google")))
-    assert (answer.status, answer.cookies) == (status, [])
-    assert json.loads(answer.body)["message"].endswith("again.")
+    check_problem(answer, status, step)
+    assert answer.headers.get("Retry-After") == dict(fault.headers).get("Retry-After")
 
 
 EMPTY: list[dict[str, str | None]] = [
@@ -497,12 +516,7 @@ async def test_an_application_works_under_a_real_server(server: Server) -> None:
                 cookie_jar=aiohttp.DummyCookieJar(), timeout=aiohttp.ClientTimeout(total=20)
             ) as session,
         ):
-
-            async def post(body: bytes) -> Answer:
-                async with session.post(f"{url}/sign-in", data=body, headers=JSON) as response:
-                    cookies = response.headers.getall("Set-Cookie", [])
-                    return Answer(response.status, cookies, await response.read())
-
+            post = posting_with_aiohttp(session, f"{url}/sign-in")
             proofs = [fake.sign_in("google", email=f"user{number}@example.com") for number in range(8)]
             answers = await asyncio.gather(*(post(as_body(proof)) for proof in proofs))
             for answer in answers:

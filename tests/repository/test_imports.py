@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "finisher": {"_call", "_service", "errors", "models"},
     "starter": {"_call", "_service", "errors", "models"},
     "cookies": {"_tokens", "models"},
-    "http_status": {"errors"},
+    "http_answer": {"errors"},
     "testing": {"transports"},
     "": {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_http_status import TABLE
+from test_http_answer import TABLE
 
 from descope_native import FinishResult, NativeOAuthFinisher, errors
 from descope_native.converters import make_converter
@@ -103,14 +103,14 @@ def test_the_table_of_errors_is_complete() -> None:
     assert rows == raised - abstract
 
 
-def test_the_table_of_errors_says_what_the_person_sees() -> None:
-    """The sentences are those of `message_for`, which the applications above it answer with."""
+def test_the_table_of_errors_says_what_the_app_is_told() -> None:
+    """The steps are those of `answer_for`, which the applications above it answer with."""
     said: dict[str, set[str]] = {}
     for name, rest in re.findall(r"^\| `(\w+)`(.*)$", README, re.MULTILINE):
-        said.setdefault(name, set()).update(re.findall(r'"([^"]+)"', rest.split("|")[3]))
+        said.setdefault(name, set()).update(re.findall(r"`(\w+)`", rest.split("|")[3]))
     meant: dict[str, set[str]] = {}
-    for error, _, message in TABLE:
-        meant.setdefault(type(error).__name__, set()).add(message)
+    for error, (_, _, step) in TABLE:
+        meant.setdefault(type(error).__name__, set()).add(step)
     assert said == {name: meant[name] for name in said}
 
 
