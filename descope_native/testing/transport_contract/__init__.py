@@ -1,0 +1,118 @@
+"""What every transport has to hold, as cases that anybody can run over theirs.
+
+With pytest:
+
+    @pytest.mark.parametrize("case", cases(Promises()), ids=str)
+    def test_contract(case):
+        asyncio.run(case.run(open_my_transport))
+
+or on the command line, where a table says what holds:
+
+    descope-native check-transport my_module:open_my_transport
+
+``open_my_transport`` takes a `Trust`, with which TLS takes the kit's own servers for genuine, and gives an
+async context manager that opens the transport and closes it at the end. The servers are raw sockets on
+localhost; nothing leaves the machine but the look-up of one name that does not exist. `Promises` says what
+the transport claims beyond what every transport owes. A case that fails raises `BrokenPromiseError`, whose
+text says what was seen. It needs the extra ``testing``.
+"""
+
+import asyncio
+import importlib
+from typing import Final, cast
+
+import attrs
+
+from descope_native.testing.transport_contract._cases import ALL, Body
+from descope_native.testing.transport_contract._kit import (
+    BrokenPromiseError,
+    Kit,
+    OpenTransport,
+    Promises,
+)
+from descope_native.testing.transport_contract._servers import Trust
+
+__all__ = ["BrokenPromiseError", "Case", "OpenTransport", "Promises", "Trust", "cases", "check", "load"]
+
+_LIMIT: Final = 120.0
+"""Seconds that no case takes, unless the transport hangs."""
+
+
+@attrs.frozen
+class Case:
+    """One case.
+
+    Attributes:
+        name: what has to hold.
+        sentence: the same at more length.
+        promises: what the transport was said to promise.
+    """
+
+    name: str
+    sentence: str
+    promises: Promises
+    _body: Body = attrs.field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    async def run(self, open_transport: OpenTransport) -> None:
+        """Run it over a transport that it opens and closes itself.
+
+        Raises:
+            BrokenPromiseError: the case does not hold.
+        """
+        task = asyncio.ensure_future(_run(self._body, Kit(open_transport, self.promises)))
+        try:
+            await asyncio.wait([task], timeout=_LIMIT)
+        finally:
+            if not task.done():
+                task.cancel()
+        if not task.done():
+            raise BrokenPromiseError("it hangs, and nothing is known of why")
+        await task
+
+
+async def _run(body: Body, kit: Kit) -> None:
+    await body(kit)
+
+
+def cases(promises: Promises | None = None) -> list[Case]:
+    """The cases for a transport with these promises; with all of them, where none are given."""
+    promises = promises or Promises()
+    return [
+        Case(body.__name__, " ".join((body.__doc__ or "").split()), promises, body)
+        for body, needed in ALL
+        if all(getattr(promises, name) for name in needed)
+    ]
+
+
+async def check(open_transport: OpenTransport, promises: Promises | None = None) -> dict[str, str | None]:
+    """Run all cases and say for each, by its name, what was broken, or None where it holds."""
+    found: dict[str, str | None] = {}
+    for case in cases(promises):
+        try:
+            await case.run(open_transport)
+        except BrokenPromiseError as broken:
+            found[case.name] = str(broken)
+        except Exception as error:  # noqa: BLE001 -- what comes out of a transport that cannot even be opened
+            found[case.name] = f"{type(error).__name__} came out of it"
+        else:
+            found[case.name] = None
+    return found
+
+
+def load(reference: str) -> OpenTransport:
+    """What ``module:name`` names.
+
+    Raises:
+        ValueError: it names nothing that can be called.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        found = None
+    if not callable(found):
+        raise ValueError("no such function; name it as module:function")
+    return cast("OpenTransport", found)

@@ -1,0 +1,254 @@
+"""What the cases are made with: calls over a transport, and a judgement by what the servers received."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Final
+
+import attrs
+from yarl import URL
+
+from descope_native.errors import DescopeNativeError, Outcome, outcome_in
+from descope_native.testing.transport_contract._servers import Connection, Server, Trust, answer, authority
+from descope_native.transports import HttpRequest, HttpResponse, Transport
+
+OpenTransport = Callable[[Trust], AbstractAsyncContextManager[Transport]]
+"""Opens a transport whose TLS takes the kit's servers for genuine, and closes it at the end."""
+
+GRACE: Final = 3.0
+"""Seconds that a busy machine may add to what ought to be over at once."""
+
+CODE: Final = "code-5d41402abc4b2a76b9719d911017c592"
+BEARER: Final = "key-9b74c9897bac770ffc029102a200c5de"
+
+_numbers: Final = itertools.count(1)
+
+
+class BrokenPromiseError(AssertionError):
+    """A transport does not hold what it has to. The text says what was seen."""
+
+
+def require(holds: object, seen: str) -> None:
+    """Raise `BrokenPromiseError` with what was seen instead."""
+    if not holds:
+        raise BrokenPromiseError(seen)
+
+
+@attrs.frozen(kw_only=True)
+class Promises:
+    """What a transport claims beyond what every transport owes. All of it, unless said otherwise.
+
+    Attributes:
+        can_prove_not_sent: an error says ``NOT_SENT`` where nobody was reached, so that the code is still
+            good. Without it such an error may say ``UNKNOWN``, which is never wrong.
+        reuses_connections: a second call goes over the connection of the first, and a connection that
+            died meanwhile is replaced.
+        refuses_early_answers: what a server says before the request is there is not taken for its answer.
+        tells_closed: a call on a closed transport, and one that is closed while it is in flight, fail with
+            `TransportClosed`. Without it, with any `TransportError`.
+        tells_other_loop: so does a call on another event loop than the one it was opened on, and after
+            a fork. Without it, nobody may use the transport there.
+    """
+
+    can_prove_not_sent: bool = True
+    reuses_connections: bool = True
+    refuses_early_answers: bool = True
+    tells_closed: bool = True
+    tells_other_loop: bool = True
+
+
+def session_of(number: int) -> bytes:
+    """The body that call gets, and no other."""
+    return b'{"sessionJwt": "session.of.call-%d-"}' % number
+
+
+def number_in(request: bytes) -> int:
+    """Which call this is, by its path; 0 where it is none of the kit's."""
+    start = request.partition(b"/call-")[2].partition(b"/")[0]
+    return int(start) if start.isdigit() else 0
+
+
+async def echo(connection: Connection) -> None:
+    """Answers each request with the session that is its own."""
+    while request := await connection.request():
+        connection.send(answer(200, session_of(number_in(request))))
+
+
+@attrs.define(eq=False)
+class Call:
+    """One call and how it ended."""
+
+    number: int
+    request: HttpRequest
+    server: Server | None
+    task: "asyncio.Task[HttpResponse]"
+
+    @property
+    def answer(self) -> HttpResponse | None:
+        return None if self.task.cancelled() or self.task.exception() else self.task.result()
+
+    @property
+    def error(self) -> BaseException | None:
+        return None if self.task.cancelled() else self.task.exception()
+
+    @property
+    def end(self) -> str:
+        """How it ended, for a text."""
+        if self.task.cancelled():
+            return "it was cancelled"
+        if self.answer is not None:
+            return f"it got an answer, {self.answer.status} with {len(self.answer.body)} bytes"
+        outcome = f" ({self.error.outcome.value})" if isinstance(self.error, DescopeNativeError) else ""
+        return f"it raised {type(self.error).__name__}{outcome}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is said about it."""
+        if isinstance(self.error, DescopeNativeError):
+            return self.error.outcome
+        return outcome_in(self.request.progress.phase)
+
+    def arrivals(self) -> int:
+        """How often its server has seen it."""
+        return self.server.received.count(b"/call-%d/" % self.number) if self.server else 0
+
+    def headers(self, name: str) -> list[str]:
+        """The values that its answer has under this name."""
+        return [] if self.answer is None else self.answer.header_values(name)
+
+    def failed(self, *kinds: type[DescopeNativeError]) -> bool:
+        return isinstance(self.error, kinds)
+
+    def require_own_answer(self) -> None:
+        require(
+            self.answer is not None and self.answer.status == 200,
+            f"a call on a good connection got no answer: {self.end}",
+        )
+        require(
+            self.answer is not None and self.answer.body == session_of(self.number),
+            "a call got an answer that is not its own",
+        )
+
+
+class Kit:
+    """Opens the transport under test and makes calls over it."""
+
+    def __init__(self, open_transport: OpenTransport, promises: Promises) -> None:
+        self._open = open_transport
+        self.promises = promises
+
+    @asynccontextmanager
+    async def transport(self) -> AsyncIterator[Transport]:
+        """The transport, opened for one case. That it can be closed is looked at each time."""
+        opened = self._open(authority().trust)
+        transport = await opened.__aenter__()
+        try:
+            yield transport
+        finally:
+            await self.close(opened)
+
+    async def open(self) -> "tuple[AbstractAsyncContextManager[Transport], Transport]":
+        """The same for cases that are about closing: `close` ends it."""
+        opened = self._open(authority().trust)
+        return opened, await opened.__aenter__()
+
+    async def close(self, opened: AbstractAsyncContextManager[Transport]) -> None:
+        """Leave the block, in this task: some clients insist on the one that entered it."""
+        clock = asyncio.timeout(GRACE)
+        try:
+            async with clock:
+                await opened.__aexit__(None, None, None)
+        except TimeoutError:
+            require(not clock.expired(), f"closing took longer than {GRACE:g} s")
+            raise
+
+    def start(
+        self,
+        transport: Transport,
+        server: Server | str,
+        *,
+        timeout: float = 10.0,
+        more: str = "v1/auth/oauth/native/finish",
+        headers: "dict[str, str] | None" = None,
+        body: bytes | None = None,
+    ) -> Call:
+        """Begin a call. A server is given as itself, or by its base URL where it keeps no record."""
+        number = next(_numbers)
+        base = server if isinstance(server, str) else server.url()
+        request = HttpRequest(
+            method="POST",
+            url=URL(f"{base}/call-{number}/{more}", encoded=True),
+            headers={"Authorization": f"Bearer P2:{BEARER}", "Content-Type": "application/json"}
+            | (headers or {}),
+            body=b'{"code": "%s"}' % CODE.encode() if body is None else body,
+            timeout=timeout,
+        )
+        task = asyncio.ensure_future(_sent(transport, request))
+        return Call(number, request, None if isinstance(server, str) else server, task)
+
+    async def end(self, call: Call) -> Call:
+        """Wait for it, no longer than it may take, and look at how it ended."""
+        await asyncio.wait([call.task], timeout=call.request.timeout + GRACE)
+        if not call.task.done():
+            call.task.cancel()
+            await asyncio.wait([call.task], timeout=GRACE)
+            require(False, f"a call with a timeout of {call.request.timeout:g} s had not ended much later")  # noqa: FBT003 -- it says so
+        require(not call.task.cancelled(), "a call ended as cancelled, and nobody had cancelled it")
+        self._judge(call)
+        return call
+
+    async def call(
+        self,
+        transport: Transport,
+        server: Server | str,
+        *,
+        timeout: float = 10.0,
+        more: str = "v1/auth/oauth/native/finish",
+        headers: "dict[str, str] | None" = None,
+        body: bytes | None = None,
+    ) -> Call:
+        """Make a call and wait for its end."""
+        return await self.end(
+            self.start(transport, server, timeout=timeout, more=more, headers=headers, body=body)
+        )
+
+    async def cancel(self, call: Call) -> Call:
+        """Cancel it, and look at how it ended."""
+        was_over = call.task.done()
+        call.task.cancel()
+        await asyncio.wait([call.task], timeout=GRACE)
+        require(call.task.done(), "a cancelled call went on")
+        require(was_over or call.task.cancelled(), f"a cancellation did not come through: {call.end}")
+        self._judge(call)
+        return call
+
+    @staticmethod
+    def _judge(call: Call) -> None:
+        require(
+            call.error is None or isinstance(call.error, DescopeNativeError),
+            f"{type(call.error).__name__} escaped: raise TransportError or one of its kinds",
+        )
+        require(
+            call.answer is None or isinstance(call.answer, HttpResponse), "what came back is no HttpResponse"
+        )
+        is_unsent = call.answer is None and call.outcome is Outcome.NOT_SENT
+        require(
+            not (is_unsent and call.arrivals()),
+            f"it was said that nothing was sent, and the server has it: {call.end}, "
+            f"phase {call.request.progress.phase}",
+        )
+        require(call.arrivals() <= 1, f"one call was sent {call.arrivals()} times")
+
+
+async def _sent(transport: Transport, request: HttpRequest) -> HttpResponse:
+    return await transport.send(request)
+
+
+async def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether this comes to be so before long."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GRACE):
+            while not condition():
+                await asyncio.sleep(0.002)
+    return condition()
