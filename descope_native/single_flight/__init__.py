@@ -1,0 +1,267 @@
+"""One sign-in, however often it is submitted: one call for all who bring the same proof.
+
+    single_flight = SingleFlight()  # one per process, or with a store for all of them:
+    single_flight = SingleFlight(store=RedisStore(redis.asyncio.Redis(host="…")))
+    finisher = NativeOAuthFinisher("P2…", transport, single_flight=single_flight)
+
+A phone whose connection drops after its code has left it sends the code again; people tap twice; proxies
+repeat. A code that reaches the service twice is refused, and what the first one gave may be revoked
+(RFC 6749 §4.1.2). Here the second submit gets what the first one got.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar, cast, get_args
+
+import attrs
+
+from descope_native._clock import running_loop
+from descope_native._numbers import is_count, is_positive
+from descope_native.errors import (
+    InvalidRequestError,
+    Outcome,
+    RequestTimeout,
+    TransportClosed,
+    TransportError,
+)
+from descope_native.single_flight._claims import CLAIM_TIME, Claim, Terms, spent
+from descope_native.single_flight._flights import Codec, Flight, How, Ticket, Told, wake
+from descope_native.single_flight._redis import RedisStore
+from descope_native.single_flight._sealing import Seal, require_cryptography
+from descope_native.single_flight._stores import Found, MemoryStore, Store
+
+__all__ = ["Codec", "Found", "How", "MemoryStore", "RedisStore", "SingleFlight", "Store", "Ticket"]
+
+T = TypeVar("T")
+
+_WhenStoreFails = Literal["send", "refuse"]
+
+
+@attrs.define(eq=False)
+class _Kept:
+    told: Told[Any]
+    timer: asyncio.TimerHandle
+
+
+class SingleFlight:
+    """One call for all who bring the same proof, at the same time or soon after each other.
+
+    The same proof means the same project, provider, state, and code or id token.
+
+    **In flight.** Whoever brings a proof whose call is under way waits for that call, within a deadline of
+    its own. The call ends by the deadline of whoever came first. It is a task of its own, so neither that
+    caller's cancellation nor another's ends it while anybody waits for it or its result is to be remembered;
+    closing the transport does.
+
+    **Afterwards**, for ``remember`` seconds, a session is given again without a call, and an error whose
+    outcome is ``REJECTED`` or ``UNKNOWN`` is raised again. After that, until ten minutes are over, the proof
+    is still not sent: a `TransportError` with outcome ``UNKNOWN`` says that it was. Whatever proves that the
+    proof is still good (``NOT_SENT``, or ``safe_to_retry`` as for a rate limit) is forgotten at once.
+
+    **Across workers**, with a ``store``: one claims the proof and sends it, the others ask the store for
+    the result, ten times a second at most, within their deadlines. Where a worker dies before it has told
+    its result, nobody sends the proof again: the others raise ``UNKNOWN`` once that worker's time was up.
+
+    **Security.** For ``remember`` seconds the same proof gives the same session again *to whoever holds it*.
+    This is what an idempotency key is. The service alone would refuse the second submit, so what somebody
+    has copied on its way or from a log is worth ``remember`` seconds more. State and code are single-use
+    secrets that travel over TLS, so 30 seconds are a fair price for people who are not signed out by a bad
+    connection. Set ``remember=0`` where proofs may be seen by others, and do log no request bodies.
+    A store learns nothing. Its keys are a keyed hash of the proof (HKDF-SHA256), what it holds is
+    encrypted and authenticated (AES-256-GCM) with a key that is derived from the proof and kept nowhere.
+    Who can write to it can make proofs go out twice or not at all, but cannot forge a session.
+
+    It belongs to the event loop that uses it first. Several finishers may share one.
+
+    Args:
+        remember: seconds, 0 to 600. With 0, calls in flight are joined, nothing is kept afterwards, and a
+            call that nobody waits for any more is cancelled; that cannot be combined with a store.
+        store: where workers meet, `RedisStore` for example. Needs the extra ``redis``.
+        store_timeout: seconds that the store may take away from a call, in all, before it is held to be away.
+        max_entries: how many results are remembered in this process; beyond that the oldest are forgotten.
+        when_store_fails: what happens to a proof where the store cannot be asked. ``send``: it goes out
+            unguarded, with a warning in the log. ``refuse``: the call fails as ``NOT_SENT``.
+
+    Raises:
+        InvalidRequestError: an argument cannot be right.
+        ModuleNotFoundError: there is a store, and the extra ``redis`` is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        remember: float = 30.0,
+        store: Store | None = None,
+        store_timeout: float = 0.5,
+        max_entries: int = 10_000,
+        when_store_fails: _WhenStoreFails = "send",
+    ) -> None:
+        if remember is False or (remember != 0 and not (is_positive(remember) and remember <= CLAIM_TIME)):
+            raise InvalidRequestError("remember must be seconds, 0 to 600")
+        if not is_positive(store_timeout):
+            raise InvalidRequestError("store_timeout must be seconds, more than 0")
+        if not is_count(max_entries, 1):
+            raise InvalidRequestError("max_entries must be a whole number, 1 at least")
+        if when_store_fails not in get_args(_WhenStoreFails):
+            raise InvalidRequestError("when_store_fails must be 'send' or 'refuse'")
+        if store is not None:
+            if not all(callable(getattr(store, name, None)) for name in ("claim", "settle", "release")):
+                raise InvalidRequestError("store must have claim(), settle() and release()")
+            if not remember:
+                raise InvalidRequestError(
+                    "a store is for results that are remembered: remember must not be 0"
+                )
+            require_cryptography()
+        self._remember = float(remember)
+        self._store_timeout = float(store_timeout)
+        self._max_entries = max_entries
+        refuses = when_store_fails == "refuse"
+        self._terms = None if store is None else Terms(store, float(store_timeout), float(remember), refuses)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._flights: dict[bytes, Flight[Any]] = {}
+        self._closing: set[Flight[Any]] = set()
+        self._kept: dict[bytes, _Kept] = {}
+
+    async def run(
+        self,
+        proof: bytes,
+        send: Callable[[], Awaitable[T]],
+        ticket: Ticket,
+        *,
+        deadline: float,
+        codec: Codec[T],
+    ) -> T:
+        """What ``send`` returns or raises, called once for all who bring this proof.
+
+        Args:
+            proof: what identifies it, unambiguously. It is hashed at once.
+            send: makes the call. It runs in a task of its own, and keeps the deadline.
+            ticket: is filled in for the log.
+            deadline: when this caller gives up, by the loop's clock.
+            codec: how a result goes through a store.
+
+        Raises:
+            RequestTimeout: the deadline passed while somebody else's call was waited for.
+            TransportError: what came of somebody else's call cannot be known.
+            Exception: whatever ``send`` raises.
+        """
+        loop = self._bind()
+        seconds = deadline - loop.time()
+        seal = Seal.of(proof) if self._terms else None
+        key = seal.name if seal else hashlib.sha256(proof).digest()
+        del proof
+        while True:
+            if (kept := self._kept.get(key)) is not None:
+                ticket.how = "replayed"
+                replayed: Told[T] = kept.told.anew("read")
+                return replayed.unwrap()
+            flight = self._flights.get(key)
+            is_first = flight is None
+            if flight is None:
+                flight = self._flights[key] = Flight(ticket.phase, deadline)
+                claim = Claim(self._terms, seal, codec) if self._terms and seal else None
+                flight.task = loop.create_task(self._fly(key, flight, send, claim))
+            told: Told[T] | None = await self._wait(flight, ticket, None if is_first else deadline)
+            if told is None:
+                raise RequestTimeout("wait", seconds)
+            if is_first:
+                return told.unwrap()
+            if not _is_about_another(told.error) or loop.time() >= deadline:
+                return told.anew(flight.phase()).unwrap()
+
+    async def _wait(self, flight: Flight[T], ticket: Ticket, until: float | None) -> Told[T] | None:
+        """What the flight has told, or None if it has told nothing by then."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        flight.waiters.add(waiter)
+        timer = None if until is None else loop.call_at(until, wake, waiter)
+        if flight.told is not None:  # at once, where tasks start eagerly
+            wake(waiter)
+        try:
+            await waiter
+        finally:
+            flight.waiters.discard(waiter)
+            if timer is not None:
+                timer.cancel()
+            ticket.how = flight.how if until is None else "joined"
+            is_in_flight = flight.told is None
+            if is_in_flight and not self._remember and not flight.waiters and flight.task is not None:
+                flight.task.cancel()
+            else:
+                ticket.flies_on = is_in_flight
+        return flight.told
+
+    async def _fly(
+        self,
+        key: bytes,
+        flight: Flight[T],
+        send: Callable[[], Awaitable[T]],
+        claim: Claim[T] | None,
+    ) -> None:
+        try:
+            if claim is None:
+                self._tell(key, flight, await _call(send))
+                return
+            told = await claim.obtain(flight)
+            if told is not None:  # by another worker, which remembers it
+                self._tell(key, flight, told, keep=False)
+            else:
+                self._tell(key, flight, await _call(send))
+            if claim.may_stand:
+                await self._close(claim, flight)
+        finally:
+            if flight.told is None:
+                ended = TransportError(flight.phase(), "the call was ended from outside")
+                self._tell(key, flight, Told(error=ended))
+            flight.land()
+
+    def _tell(self, key: bytes, flight: Flight[T], told: Told[T], *, keep: bool = True) -> None:
+        flight.told = told
+        del self._flights[key]
+        if not keep or not self._remember or told.is_forgotten:
+            return
+        timer = asyncio.get_running_loop().call_later(self._remember, self._forget, key)
+        self._kept[key] = _Kept(told.anew(flight.phase()), timer)
+        if len(self._kept) > self._max_entries:
+            self._kept.pop(next(iter(self._kept))).timer.cancel()
+
+    def _forget(self, key: bytes) -> None:
+        """Forget what came of it, but not that it was sent."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(CLAIM_TIME - self._remember, self._kept.pop, key)
+        self._kept[key] = _Kept(Told(error=spent()), timer)
+
+    async def _close(self, claim: Claim[T], flight: Flight[T]) -> None:
+        """Store what was told. Those who wait are kept waiting for that, but not for a slow store."""
+        told = cast("Told[T]", flight.told)
+        loop = asyncio.get_running_loop()
+        left = min(self._store_timeout - claim.taken, flight.deadline - loop.time())
+        timer = loop.call_later(left, flight.land)
+        self._closing.add(flight)  # or nobody might hold the task
+        try:
+            await claim.close(told)
+        finally:
+            self._closing.discard(flight)
+            timer.cancel()
+
+    def _bind(self) -> asyncio.AbstractEventLoop:
+        running = running_loop()
+        if running is None:
+            raise TransportError("pool", "no event loop runs here; run the call with asyncio.run()")
+        if self._loop not in {None, running}:
+            raise TransportClosed("pool", "the SingleFlight belongs to another event loop; make one per loop")
+        self._loop = running
+        return running
+
+
+async def _call(send: Callable[[], Awaitable[T]]) -> Told[T]:
+    try:
+        return Told(await send())
+    except Exception as error:  # noqa: BLE001 -- it is raised where the call was made
+        return Told(error=error)
+
+
+def _is_about_another(error: Exception | None) -> bool:
+    """Whether it was only that caller's time or transport that ended, and nothing was sent."""
+    return isinstance(error, RequestTimeout | TransportClosed) and error.outcome is Outcome.NOT_SENT

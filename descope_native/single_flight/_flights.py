@@ -1,0 +1,108 @@
+"""One call, however many wait for it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, Literal, Protocol, TypeVar
+
+import attrs
+
+from descope_native.errors import DescopeNativeError, Outcome, Phase
+from descope_native.single_flight._sealing import Seal, decode_error, encode_error, fresh
+
+T = TypeVar("T")
+
+How = Literal["led", "joined", "replayed"]
+"""How a caller came by what it got: by its own call, by one that was under way, or by one that was over."""
+
+
+class Codec(Protocol[T]):
+    """How a result becomes bytes, and again a result."""
+
+    def encode(self, result: T, /) -> bytes:
+        """The result in the wire's own JSON."""
+        ...
+
+    def decode(self, text: bytes, /) -> T:
+        """The result again. Raises ``ValueError`` for bytes of another version."""
+        ...
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """One caller's part in a flight, for its log line.
+
+    Attributes:
+        phase: how far this caller's own call has got; asked only if it leads.
+        how: how it came by what it got.
+        flies_on: it has left, and the call goes on without it.
+    """
+
+    phase: Callable[[], Phase]
+    how: How = "led"
+    flies_on: bool = False
+
+
+@attrs.frozen
+class Told(Generic[T]):
+    """What came of a call: a result, or an error."""
+
+    result: T | None = attrs.field(default=None, repr=False)
+    error: Exception | None = None
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether the proof is still good, so that it may go out again at once."""
+        error = self.error
+        return isinstance(error, DescopeNativeError) and (
+            error.outcome is Outcome.NOT_SENT or error.safe_to_retry
+        )
+
+    def unwrap(self) -> T:
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]  # None only beside an error, or if T has it
+
+    def anew(self, phase: Phase) -> "Told[T]":
+        """The same for another caller."""
+        return self if self.error is None else Told(error=fresh(self.error, phase))
+
+    def seal(self, seal: Seal, codec: Codec[T]) -> bytes:
+        if self.error is None:
+            return seal.close(b"R" + codec.encode(self.result))  # type: ignore[arg-type]  # as in unwrap
+        return seal.close(b"E" + encode_error(fresh(self.error, "wait")))
+
+
+def unseal(sealed: bytes, seal: Seal, codec: Codec[T]) -> Told[T] | None:
+    """What was sealed, or None if this cannot be read: it was changed, or another version wrote it."""
+    text = seal.open(sealed)
+    if text is None:
+        return None
+    if text[:1] == b"R":
+        try:
+            return Told(codec.decode(text[1:]))
+        except ValueError:
+            return None
+    error = decode_error(text[1:])
+    return None if error is None else Told(error=error)
+
+
+@attrs.define(eq=False)
+class Flight(Generic[T]):
+    """A call that is under way, in a task of its own."""
+
+    phase: Callable[[], Phase]
+    deadline: float
+    how: How = "led"
+    told: Told[T] | None = None
+    task: asyncio.Task[None] | None = None
+    waiters: set[asyncio.Future[None]] = attrs.field(factory=set[asyncio.Future[None]], repr=False)
+
+    def land(self) -> None:
+        """Let all who wait go on."""
+        for waiter in self.waiters:
+            wake(waiter)
+
+
+def wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
