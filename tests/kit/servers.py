@@ -430,3 +430,38 @@ def read_request(connection: ssl.SSLSocket) -> None:
     (length,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     while len(body) < int(length.partition(b":")[2]):
         body += connection.recv(65536)
+
+
+def after_request(act: Callable[[Connection], object]) -> Script:
+    """Reads one request, does this, and waits for the client to go."""
+
+    async def script(connection: Connection) -> None:
+        if await connection.request():
+            result = act(connection)
+            if isinstance(result, Awaitable):
+                await result
+            await connection.gone()
+
+    return script
+
+
+def saying(*parts: bytes, then: Callable[[Connection], object] = lambda _: None) -> Script:
+    """Answers with these parts, each in a packet that the client has read before the next one leaves."""
+
+    async def act(connection: Connection) -> None:
+        for part in parts:
+            connection.send(part)
+            await asyncio.sleep(0.02)  # the client shows in no other way that it has read a part
+        then(connection)
+
+    return after_request(act)
+
+
+def token_in(request: bytes) -> str:
+    """The token that a request earns: the server makes it of the code."""
+    return request.partition(b'"code":"')[2].partition(b'"')[0].decode()
+
+
+async def honest(connection: Connection) -> None:
+    while request := await connection.request():
+        connection.send(session(token_in(request)))

@@ -5,10 +5,13 @@ so that no HTTP library can smooth over what is sent or received.
 """
 
 import asyncio
+import gc
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import sys
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -22,7 +25,9 @@ from descope_native import (
     HttpResponse,
     InMemoryTransport,
     NativeOAuthFinisher,
+    Outcome,
     Transport,
+    TransportError,
 )
 from descope_native.errors import Phase
 from descope_native.transports.aiohttp import AiohttpTransport
@@ -242,3 +247,49 @@ def assert_deeply_frozen(value: Any) -> None:
             assert_deeply_frozen(item)
     else:
         assert value is None or type(value) in {str, int, float, bool}, type(value)
+
+
+async def settled() -> None:
+    """Lets the event loop see what was sent.
+
+    How long loopback takes is not said anywhere, and nobody can be asked: it is idle connections that
+    these tests write to.
+    """
+    for _ in range(10):
+        await asyncio.sleep(0.005)
+
+
+def assert_unsent(
+    error: DescopeNativeError, kind: type[TransportError], phase: str, *, again: bool = True
+) -> None:
+    assert isinstance(error, kind)
+    assert (error.phase, error.outcome, error.safe_to_retry) == (phase, Outcome.NOT_SENT, again)
+
+
+@contextmanager
+def nothing_said() -> Iterator[None]:
+    """No warning, and nothing that the garbage collector could not raise."""
+    complaints: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, complaints.append
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            yield
+            gc.collect()
+        assert [str(warning.message) for warning in warned] == []
+        assert complaints == []
+    finally:
+        sys.unraisablehook = before
+
+
+async def cancelled_after(steps: int, call: "asyncio.Task[FinishResult]") -> bool:
+    """Whether it was cancelled, and not over before."""
+    for _ in range(steps):
+        if call.done():
+            return False
+        await asyncio.sleep(0)
+    if call.done():
+        return False
+    call.cancel()
+    await asyncio.wait([call])
+    return call.cancelled()

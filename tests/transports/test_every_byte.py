@@ -6,11 +6,11 @@ import struct
 from typing import Final
 
 import pytest
+from kit.networks import Network
 from kit.servers import session
 from kit.support import CODE, finish
 
 from descope_native import ConnectionLost, DescopeNativeError, FinishResult, Outcome, RequestTimeout
-from descope_native.transports.aiohttp import AiohttpTransport
 
 ANSWER: Final = session("t.o.ken")
 HEAD: Final = ANSWER.index(b"\r\n\r\n") + 4
@@ -54,14 +54,14 @@ class Peer:
 End = FinishResult | DescopeNativeError
 
 
-async def each_of(cases: list[tuple[int | None, int, str]]) -> list[tuple[End, bytes]]:
+async def each_of(network: Network, cases: list[tuple[int | None, int, str]]) -> list[tuple[End, bytes]]:
     """How the call ends in each case, and what the server had read of it; many cases at once."""
     ends: list[tuple[End, bytes] | None] = [None] * len(cases)
     left = iter(enumerate(cases))
 
     async def work() -> None:
         peer = Peer()
-        async with AiohttpTransport.open(reuse_connections=False) as transport:
+        async with network.open(reuse_connections=False) as transport:
             for number, (take, give, way) in left:
                 over = asyncio.Event()
                 serving = asyncio.create_task(peer.serve(over, take=take, give=give, way=way))
@@ -79,13 +79,15 @@ async def each_of(cases: list[tuple[int | None, int, str]]) -> list[tuple[End, b
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_connection_that_dies_after_any_byte_of_the_request_leaves_it_unknown(way: str) -> None:
+async def test_a_connection_that_dies_after_any_byte_of_the_request_leaves_it_unknown(
+    network: Network, way: str
+) -> None:
     """From the first byte that the server has read, nothing says that it was not sent."""
-    [(_, request)] = await each_of([(None, len(ANSWER), "FIN")])
+    [(_, request)] = await each_of(network, [(None, len(ANSWER), "FIN")])
     assert request.startswith(b"POST ")
     assert request.count(CODE.encode()) == 1
     cases: list[tuple[int | None, int, str]] = [(take, 0, way) for take in range(1, len(request) + 1)]
-    for (take, _, _), (end, seen) in zip(cases, await each_of(cases), strict=True):
+    for (take, _, _), (end, seen) in zip(cases, await each_of(network, cases), strict=True):
         assert len(seen) == take
         assert isinstance(end, DescopeNativeError)
         assert type(end) is (RequestTimeout if way == "stall" else ConnectionLost), take
@@ -93,10 +95,12 @@ async def test_a_connection_that_dies_after_any_byte_of_the_request_leaves_it_un
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_connection_that_dies_after_any_byte_of_the_answer_leaves_it_unknown(way: str) -> None:
+async def test_a_connection_that_dies_after_any_byte_of_the_answer_leaves_it_unknown(
+    network: Network, way: str
+) -> None:
     """Only the last byte makes it a session; the phase names the part that did not come."""
     cases: list[tuple[int | None, int, str]] = [(None, give, way) for give in range(len(ANSWER) + 1)]
-    for (_, give, _), (end, seen) in zip(cases, await each_of(cases), strict=True):
+    for (_, give, _), (end, seen) in zip(cases, await each_of(network, cases), strict=True):
         assert seen.count(CODE.encode()) == 1
         if give == len(ANSWER) and way != "RST":  # a reset may overtake what was sent before it
             assert isinstance(end, FinishResult)

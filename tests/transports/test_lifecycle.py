@@ -6,16 +6,15 @@ import os
 import subprocess
 import sys
 import threading
-import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
-import aiohttp
 import attrs
 import pytest
+from kit.networks import Network, OpenTransport
 from kit.servers import TOKEN, Connection, Script, Server, answering, serve, session, unused_port
-from kit.support import APPLE, CODE, PROJECT, Watched, narrow_socket
+from kit.support import APPLE, CODE, PROJECT, Watched, nothing_said
 
 from descope_native import (
     FinishResult,
@@ -34,7 +33,7 @@ from descope_native.transports.aiohttp import AiohttpTransport
 PHASES: Final[tuple[Phase, ...]] = ("pool", "connect", "send", "wait", "read")
 T = TypeVar("T")
 CONNECT_TIMEOUT: Final = 0.5
-MORE_THAN_SOCKETS_BUFFER: Final = 1_000_000
+MORE_THAN_SOCKETS_BUFFER: Final = 20_000_000
 LATER: Final = "the-next-user's-code"
 
 
@@ -43,8 +42,7 @@ class Stage:
     """One connection is allowed; the first ones stall in the phase asked for, later ones are answered."""
 
     server: Server
-    session: aiohttp.ClientSession
-    transport: AiohttpTransport
+    transport: OpenTransport
     watched: Watched
     read_on: asyncio.Event
     """Lets a server that stalls in the phase "send" read at last."""
@@ -86,16 +84,14 @@ def stalling(phase: Phase, read_on: asyncio.Event | None = None) -> Script:
 
 
 @asynccontextmanager
-async def stage(phase: Phase) -> AsyncIterator[tuple[Stage, "asyncio.Task[FinishResult]"]]:
-    """A call that stands in this phase, over a borrowed session."""
-    connector = aiohttp.TCPConnector(limit=1, socket_factory=narrow_socket)
+async def stage(network: Network, phase: Phase) -> AsyncIterator[tuple[Stage, "asyncio.Task[FinishResult]"]]:
+    """A call that stands in this phase."""
     read_on = asyncio.Event()
     async with (
         serve(stalling(phase, read_on if phase == "send" else None)) as server,
-        aiohttp.ClientSession(connector=connector) as session,
+        network.open(limit=1, connect_timeout=CONNECT_TIMEOUT) as transport,
     ):
-        transport = AiohttpTransport(session, connect_timeout=CONNECT_TIMEOUT)
-        staged = Stage(server, session, transport, Watched(transport), read_on)
+        staged = Stage(server, transport, Watched(transport), read_on)
         if phase == "pool":
             await staged.begin("wait")
         call = await staged.begin(phase)
@@ -118,36 +114,19 @@ def assert_closed(
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_closing_ends_a_call_wherever_it_is(phase: Phase) -> None:
+async def test_closing_ends_a_call_wherever_it_is(network: Network, phase: Phase) -> None:
     """When close() returns the call is over, and it says whether the code may be spent."""
-    async with stage(phase) as (staged, call):
+    async with stage(network, phase) as (staged, call):
         await staged.transport.close()
         assert call.done()
         assert_closed(call, phase)
         assert staged.server.received.count(CODE.encode()) == (0 if phase in {"connect", "send"} else 1)
-        assert not staged.session.closed, "it was borrowed"
-
-
-@pytest.mark.parametrize("phase", ["pool", "connect", "wait", "read"])
-async def test_an_owner_may_close_his_session_under_a_call(phase: Phase) -> None:
-    """The call was not cancelled and must not look like it: it ends with an error of ours.
-
-    At once, but for a connect under way, which aiohttp lets come to its own end first.
-    """
-    async with stage(phase) as (staged, call):
-        await staged.session.close()
-        await asyncio.wait([call], timeout=2)
-        assert_closed(call, "connect" if phase == "pool" else phase, "the session was closed")
-        with pytest.raises(TransportClosed) as caught:
-            await staged.finish()
-        assert caught.value.problem == "the session was closed"
-        assert caught.value.outcome is Outcome.NOT_SENT
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_cancelled_call_leaves_no_slot_taken(phase: Phase) -> None:
+async def test_a_cancelled_call_leaves_no_slot_taken(network: Network, phase: Phase) -> None:
     """With one connection allowed, the next user's call goes through, over a clean connection."""
-    async with stage(phase) as (staged, call):
+    async with stage(network, phase) as (staged, call):
         for each in staged.calls:
             each.cancel()
         await asyncio.wait([call])
@@ -160,9 +139,9 @@ async def test_a_cancelled_call_leaves_no_slot_taken(phase: Phase) -> None:
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_a_cancelled_call_lets_go_of_its_connection(phase: Phase) -> None:
+async def test_a_cancelled_call_lets_go_of_its_connection(network: Network, phase: Phase) -> None:
     """The server sees it end: no socket is left open, half-read or idle."""
-    async with stage(phase) as (staged, call):
+    async with stage(network, phase) as (staged, call):
         for each in staged.calls:
             each.cancel()
         await asyncio.wait([call])
@@ -171,9 +150,9 @@ async def test_a_cancelled_call_lets_go_of_its_connection(phase: Phase) -> None:
         assert len(staged.server.received) < MORE_THAN_SOCKETS_BUFFER, "the rest was sent later"
 
 
-async def test_closing_drains_all_calls_at_once() -> None:
+async def test_closing_drains_all_calls_at_once(network: Network) -> None:
     """However many stand in whichever phase: each ends for itself, and close() waits for all."""
-    async with serve(stalling("wait")) as server, AiohttpTransport.open(limit=3) as transport:
+    async with serve(stalling("wait")) as server, network.open(limit=3) as transport:
         watched = Watched(transport)
         finisher = NativeOAuthFinisher(PROJECT, watched, base_url=server.url(), timeout=10)
         calls = [asyncio.create_task(finisher.finish(**APPLE)) for _ in range(20)]
@@ -186,9 +165,9 @@ async def test_closing_drains_all_calls_at_once() -> None:
     assert server.received.count(CODE.encode()) == 3
 
 
-async def test_closing_twice_is_the_same_as_once() -> None:
+async def test_closing_twice_is_the_same_as_once(network: Network) -> None:
     """One after the other and both at once; a closed transport takes no call."""
-    async with serve(answering()) as server, AiohttpTransport.open() as transport:
+    async with serve(answering()) as server, network.open() as transport:
         finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url())
         assert (await finisher.finish(**APPLE)).session_jwt == TOKEN
         await asyncio.gather(transport.close(), transport.close())
@@ -229,10 +208,10 @@ async def test_a_cancelled_close_has_closed_nevertheless() -> None:
     assert_closed(call, "wait")
 
 
-async def test_a_cancelled_exit_of_open_leaves_nothing_open() -> None:
+async def test_a_cancelled_exit_of_open_leaves_nothing_open(network: Network) -> None:
     """Cancelled while it waits for the calls in flight: the session is closed all the same."""
     async with serve(stalling("wait")) as server:
-        opening = AiohttpTransport.open()
+        opening = network.open()
         transport = await opening.__aenter__()
         watched = Watched(transport)
         finisher = NativeOAuthFinisher(PROJECT, watched, base_url=server.url())
@@ -247,7 +226,7 @@ async def test_a_cancelled_exit_of_open_leaves_nothing_open() -> None:
         await server.all_gone()
 
 
-async def test_closing_between_two_tries_ends_the_retries() -> None:
+async def test_closing_between_two_tries_ends_the_retries(network: Network) -> None:
     """There is no call to end just then; the next try finds the transport closed."""
     waiting, go_on = asyncio.Event(), asyncio.Event()
 
@@ -255,7 +234,7 @@ async def test_closing_between_two_tries_ends_the_retries() -> None:
         waiting.set()
         await go_on.wait()
 
-    async with AiohttpTransport.open() as transport:
+    async with network.open() as transport:
         url = f"http://localhost:{unused_port()}"
         finisher = NativeOAuthFinisher(PROJECT, transport, base_url=url, retry=Retry(sleep=sleep))
         call = asyncio.create_task(finisher.finish(**APPLE))
@@ -292,11 +271,11 @@ async def test_what_was_not_opened_takes_no_call() -> None:
 class Elsewhere:
     """A finisher that was opened on the event loop of another thread, which goes on running."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: Network) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._opened = AiohttpTransport.open()
+        self._opened = network.open()
         self.transport = self.run(self._opened.__aenter__())
         self.finisher = NativeOAuthFinisher(
             PROJECT, self.transport, base_url=f"http://localhost:{unused_port()}"
@@ -312,9 +291,9 @@ class Elsewhere:
         self._loop.close()
 
 
-def test_another_event_loop_is_refused_and_not_waited_for() -> None:
+def test_another_event_loop_is_refused_and_not_waited_for(network: Network) -> None:
     """Its sockets and locks belong to the loop that it was opened on."""
-    elsewhere = Elsewhere()
+    elsewhere = Elsewhere(network)
     try:
         with pytest.raises(TransportClosed, match="another event loop") as caught:
             asyncio.run(asyncio.wait_for(elsewhere.finisher.finish(**APPLE), timeout=5))
@@ -323,40 +302,15 @@ def test_another_event_loop_is_refused_and_not_waited_for() -> None:
     assert caught.value.outcome is Outcome.NOT_SENT
 
 
-def test_closing_from_another_event_loop_refuses_calls_and_returns() -> None:
+def test_closing_from_another_event_loop_refuses_calls_and_returns(network: Network) -> None:
     """The calls there are not ours to wait for; new ones are refused on both sides."""
-    elsewhere = Elsewhere()
+    elsewhere = Elsewhere(network)
     try:
         asyncio.run(asyncio.wait_for(elsewhere.transport.close(), timeout=5))
         with pytest.raises(TransportClosed):
             elsewhere.run(elsewhere.finisher.finish(**APPLE))
     finally:
         elsewhere.end()
-
-
-def test_a_borrowed_session_works_on_its_own_event_loop_only() -> None:
-    """Also where the transport was made elsewhere, or outside of any loop, and never used."""
-
-    async def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession()
-
-    async def call(transport: AiohttpTransport) -> None:
-        await NativeOAuthFinisher(PROJECT, transport).finish(**APPLE)
-
-    elsewhere = Elsewhere()
-    try:
-        borrowed = elsewhere.run(session())
-        for transport in (AiohttpTransport(borrowed), asyncio.run(made(borrowed))):
-            with pytest.raises(TransportClosed, match="another event loop; open one per loop") as caught:
-                asyncio.run(call(transport))
-            assert caught.value.outcome is Outcome.NOT_SENT
-        elsewhere.run(borrowed.close())
-    finally:
-        elsewhere.end()
-
-
-async def made(session: aiohttp.ClientSession) -> AiohttpTransport:
-    return AiohttpTransport(session)
 
 
 OPENINGS: Final[list[Callable[[], AbstractAsyncContextManager[object]]]] = [
@@ -449,43 +403,14 @@ def test_a_fork_is_refused_and_not_waited_for() -> None:
     assert said.stderr == ""
 
 
-@contextmanager
-def nothing_said() -> Iterator[None]:
-    """No warning, and nothing that the garbage collector could not raise."""
-    complaints: list[object] = []
-    before, sys.unraisablehook = sys.unraisablehook, complaints.append
-    try:
-        with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            yield
-            gc.collect()
-        assert [str(warning.message) for warning in warned] == []
-        assert complaints == []
-    finally:
-        sys.unraisablehook = before
-
-
-async def test_a_borrowing_transport_may_be_forgotten() -> None:
-    """Nothing of its own needs closing: no warning, and the session works on."""
-    async with serve(answering()) as server, aiohttp.ClientSession() as session:
-        with nothing_said():
-            for _ in range(3):
-                finisher = NativeOAuthFinisher(PROJECT, AiohttpTransport(session), base_url=server.url())
-                await finisher.finish(**APPLE)
-                del finisher
-        async with session.get(server.url()) as response:
-            assert response.status == 200
-    assert server.received.count(CODE.encode()) == 3
-
-
-async def test_a_transport_that_is_left_open_closes_when_it_is_forgotten() -> None:
+async def test_a_transport_that_is_left_open_closes_when_it_is_forgotten(network: Network) -> None:
     """Entered and never left: the event loop closes what nobody can close any more."""
     async with serve(answering()) as server:
         with nothing_said():
-            opening = AiohttpTransport.open()
+            opening = network.open()
             finisher = NativeOAuthFinisher(PROJECT, await opening.__aenter__(), base_url=server.url())
             await finisher.finish(**APPLE)
             del opening, finisher
             gc.collect()
             await server.all_gone()
-            AiohttpTransport.open()  # never entered: there is nothing to close
+            network.open()  # never entered: there is nothing to close

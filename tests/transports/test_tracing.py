@@ -15,7 +15,6 @@ from yarl import URL
 from descope_native import (
     AiohttpTransport,
     ConnectionLost,
-    NativeOAuthFinisher,
     Outcome,
     RejectedError,
     RequestTimeout,
@@ -30,38 +29,36 @@ async def test_a_trace_config_is_told_the_name_of_an_error_and_not_its_text() ->
     """Any tracer hears of a failure in its own context, without what aiohttp's error quotes."""
     heard: list[tuple[object, BaseException]] = []
     begun: list[object] = []
-    asked: list[tuple[str, str, str]] = []
+    asked: list[tuple[str, URL, dict[str, str]]] = []
 
-    async def on_start(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    async def on_start(
+        _: aiohttp.ClientSession, context: SimpleNamespace, begins: aiohttp.TraceRequestStartParams
+    ) -> None:
         begun.append(context)
+        asked.append((begins.method, begins.url, dict(begins.headers)))
 
     async def on_exception(
         session: aiohttp.ClientSession, context: SimpleNamespace, failed: aiohttp.TraceRequestExceptionParams
     ) -> None:
         assert not session.closed
         heard.append((context, failed.exception))
-        asked.append((failed.method, failed.url.path, failed.headers["Content-Type"]))
+        asked.append((failed.method, failed.url, dict(failed.headers)))
 
-    async def answer_garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(f"HTTP/1.1 200 OK\r\nbad header {CANARY}: x\r\n\r\n".encode())
-        await writer.drain()
-        writer.close()
+    garbage = f"HTTP/1.1 200 OK\r\nbad header {CANARY}: x\r\n\r\n".encode()
 
     config = aiohttp.TraceConfig()
     config.on_request_start.append(on_start)
     config.on_request_exception.append(on_exception)
     async with (
-        await asyncio.start_server(answer_garbage, "localhost", 0) as server,
-        aiohttp.ClientSession(trace_configs=[config]) as session,
+        serve(answering(garbage)) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
     ):
-        port = server.sockets[0].getsockname()[1]
-        finisher = NativeOAuthFinisher("P2", AiohttpTransport(session), base_url=f"http://localhost:{port}")
-        with pytest.raises(UnexpectedResponse):
-            await finisher.finish(provider="google", state_id="s", id_token="t")
+        assert isinstance(await failure(AiohttpTransport(owner), server.url()), UnexpectedResponse)
     ((context, error),) = heard
     assert begun == [context]
-    assert asked == [("POST", "/v1/auth/oauth/native/finish", "application/json")]
+    assert asked[0] == asked[1]
+    assert asked[0][:2] == ("POST", URL(server.url() + "/v1/auth/oauth/native/finish"))
+    assert asked[0][2]["Content-Type"] == "application/json"
     assert repr(error) == "ClientError('UnexpectedResponse')"
     assert (error.__context__, error.__cause__, error.__traceback__) == (None, None, None)
 
@@ -132,9 +129,11 @@ async def test_a_tracer_that_fails_costs_nothing(
             assert type(await failure(transport, server.url())) is kind
     hears = {"on_request_start": True, "on_request_end": status is not None}
     assert bool(told) is hears.get(signal, status is None)
-    assert [record.getMessage() for record in caplog.records if record.funcName == "send_harmlessly"] == (
-        ["a tracer failed (RuntimeError)"] if told else []
-    )
+    assert [
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "descope_native" and "tracer" in record.getMessage()
+    ] == (["a tracer failed (RuntimeError)"] if told else [])
     assert CANARY not in caplog.text
 
 
@@ -259,3 +258,42 @@ async def test_a_header_that_no_request_can_have_is_not_sent_and_not_proved_so()
         assert type(error) is TransportError
         assert (error.problem, error.outcome) == ("the transport failed (ValueError)", Outcome.UNKNOWN)
         assert server.received == b""
+
+
+@pytest.mark.parametrize("status", [399, 400])
+async def test_a_tracer_is_told_whether_an_answer_is_an_error_as_aiohttp_counts_it(status: int) -> None:
+    """From 400 on it is one."""
+    told: list[bool] = []
+
+    async def hear(_: object, __: object, params: aiohttp.TraceRequestEndParams) -> None:
+        told.append(params.response.ok)
+
+    config = tracing(on_request_end=hear)
+    async with (
+        serve(answering(answer(status))) as server,
+        aiohttp.ClientSession(trace_configs=[config]) as owner,
+    ):
+        await failure(AiohttpTransport(owner), server.url())
+    assert told == [status < 400]
+
+
+async def test_a_tracer_that_was_told_of_an_answer_hears_no_failure_of_its_body() -> None:
+    """As with aiohttp's own client, to which a call is over with the head."""
+    heard: list[str] = []
+
+    def hearing(name: str) -> Any:
+        async def hear(*_: object) -> None:
+            heard.append(name)
+
+        return hear
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        connection.send(session("a.b.c")[:-1])
+        connection.finish()
+
+    names = ("on_request_start", "on_request_end", "on_request_exception")
+    config = tracing(**{name: hearing(name) for name in names})
+    async with serve(script) as server, aiohttp.ClientSession(trace_configs=[config]) as owner:
+        assert isinstance(await failure(AiohttpTransport(owner), server.url()), ConnectionLost)
+    assert heard == ["on_request_start", "on_request_end"]

@@ -1,7 +1,11 @@
 """What a network transport takes, and what it refuses before anything is opened."""
 
+import asyncio
+import inspect
+import math
 import select
 import ssl
+import traceback
 from fractions import Fraction
 from functools import total_ordering
 from numbers import Integral
@@ -9,11 +13,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from kit.certs import Authority
-from kit.servers import Connection, answering, serve, session
-from kit.support import finish
+from kit.certs import GOOD, Authority
+from kit.servers import TOKEN, Connection, answering, serve, session
+from kit.support import CODE, Watched, failure, finish
+from yarl import URL
 
-from descope_native import AiohttpTransport, ConnectError, InvalidRequestError
+from descope_native import AiohttpTransport, ConnectError, InvalidRequestError, TLSError
 
 LIMITS: list[dict[str, Any]] = [
     {name: value}
@@ -23,7 +28,17 @@ LIMITS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize(
-    "options", [*LIMITS, {"limit": -1}, {"limit": "5"}, {"ssl": "yes"}, {"proxy": "ftp://x"}, {"proxy": 5}]
+    "options",
+    [
+        *LIMITS,
+        {"limit": -1},
+        {"limit": "5"},
+        {"ssl": "yes"},
+        *(
+            {"proxy": no_proxy}
+            for no_proxy in ("ftp://x", 5, b"http://p", "p", "http://", "http://[", URL("/p"))
+        ),
+    ],
 )
 def test_opening_refuses_what_cannot_be_right(options: dict[str, Any]) -> None:
     """When it is called, before it is entered; the error names the argument."""
@@ -140,6 +155,11 @@ async def test_only_an_open_session_can_be_borrowed() -> None:
         pass
     with pytest.raises(InvalidRequestError, match="open"):
         AiohttpTransport(owner)
+    connector = aiohttp.TCPConnector()  # which may be shared, and then the session itself does not know
+    async with aiohttp.ClientSession(connector=connector, connector_owner=False) as owner:
+        await connector.close()
+        with pytest.raises(InvalidRequestError, match="open"):
+            AiohttpTransport(owner)
 
 
 async def test_connections_are_looked_at_where_there_is_no_poll(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,3 +177,58 @@ async def test_connections_are_looked_at_where_there_is_no_poll(monkeypatch: pyt
         server.connections[0].send(session("some.body.else"))  # in the kernel: the loop has not seen it yet
         assert (await finish(transport, server.url(), timeout=0.9)).session_jwt == "my.own.token"
         assert len(server.connections) == 2
+
+
+async def test_a_refused_proxy_leaves_no_password_in_a_traceback() -> None:
+    """Nor in any local of ours: whoever collects errors with their frames does not get it."""
+    async with aiohttp.ClientSession() as owner:
+        for make in (
+            lambda proxy: AiohttpTransport.open(proxy=proxy),
+            lambda proxy: AiohttpTransport(owner, proxy=proxy),
+        ):
+            with pytest.raises(InvalidRequestError) as caught:
+                make("ftp://user:canary@proxy")
+            frames = [
+                frame
+                for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+                if frame.f_globals["__name__"].startswith("descope_native")
+            ]
+            assert len(frames) == 1
+            assert "canary" not in repr(frames[0].f_locals)
+            assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+async def test_five_seconds_is_the_time_for_a_connection_unless_told() -> None:
+    """And is not rounded up, as aiohttp would."""
+    asked: list[aiohttp.ClientTimeout] = []
+
+    class Asked(aiohttp.TCPConnector):
+        async def connect(self, request: Any, traces: Any, timeout: aiohttp.ClientTimeout) -> Any:
+            asked.append(timeout)
+            return await super().connect(request, traces, timeout)
+
+    async with serve(answering()) as server, aiohttp.ClientSession(connector=Asked()) as owner:
+        await finish(AiohttpTransport(owner), server.url())
+    assert [(limits.connect, limits.ceil_threshold) for limits in asked] == [(5.0, math.inf)]
+    assert inspect.signature(AiohttpTransport.open).parameters["connect_timeout"].default == 5.0
+
+
+async def test_a_hundred_connections_are_open_at_once_and_no_more() -> None:
+    """Unless told otherwise; who comes next waits in the pool."""
+    async with serve(Connection.gone) as server, AiohttpTransport.open() as transport:
+        watched = Watched(transport)
+        calls = [asyncio.create_task(finish(watched, server.url())) for _ in range(101)]
+        await server.until(lambda: server.received.count(CODE.encode()) == 100)
+        await watched.reached("pool", 101)
+        await transport.close()
+        await asyncio.gather(*calls, return_exceptions=True)
+    assert len(server.connections) == 100
+
+
+async def test_certificates_are_checked_unless_told_otherwise() -> None:
+    """One that nobody vouches for is taken with ``ssl=False`` only."""
+    async with serve(answering(), GOOD) as server:
+        async with AiohttpTransport.open() as transport:
+            assert isinstance(await failure(transport, server.url("https")), TLSError)
+        async with AiohttpTransport.open(ssl=False) as transport:
+            assert (await finish(transport, server.url("https"))).session_jwt == TOKEN
