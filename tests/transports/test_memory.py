@@ -4,8 +4,11 @@ import asyncio
 import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,13 @@ class Awaitable:
 async def test_a_handler_answers_now_or_later(handler: Any) -> None:
     """Sync, async, or anything that can be awaited."""
     assert await InMemoryTransport(handler).send(request()) is OK
+
+
+async def test_a_request_whose_answer_is_there_says_so() -> None:
+    """Its phase is that of one whose answer came over a network."""
+    transport = InMemoryTransport(answer)
+    await transport.send(request())
+    assert transport.requests[0].progress.phase == "read"
 
 
 async def test_it_keeps_what_was_sent() -> None:
@@ -266,6 +276,35 @@ async def test_a_handlers_error_on_the_way_out_of_a_close_is_told_as_closed() ->
     assert isinstance(call.exception(), TransportClosed)
 
 
+async def test_why_a_call_found_itself_closed_is_not_told_otherwise_by_closing() -> None:
+    """The more exact word stays: of a session that was closed under a transport that is closed as well."""
+
+    async def knows_better(_: HttpRequest) -> HttpResponse:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise TransportClosed("read", "the session was closed")
+
+    transport = InMemoryTransport(knows_better)
+    call = asyncio.create_task(transport.send(request()))
+    while not transport.requests:
+        await asyncio.sleep(0)
+    await transport.close()
+    assert str(call.exception()).startswith("the session was closed")
+
+
+async def test_a_transport_that_is_closed_while_a_call_enters_it_sends_nothing() -> None:
+    """The handler sees no request, and the error says that there was none."""
+    transport = InMemoryTransport(answer)
+    call = asyncio.create_task(transport.send(request()))
+    await asyncio.sleep(0)  # the call is in, and has not come to the handler
+    await transport.close()
+    error = call.exception()
+    assert isinstance(error, TransportClosed)
+    assert error.outcome is Outcome.NOT_SENT
+    assert transport.requests == []
+
+
 async def test_closing_waits_for_a_call_whose_time_is_up_already() -> None:
     """It is on its way out and needs no second push."""
     release = asyncio.Event()
@@ -350,12 +389,22 @@ def test_another_thread_with_its_loop_is_refused_too() -> None:
 
 def test_closing_on_another_loop_only_refuses_what_comes() -> None:
     """The calls of another loop are not ours to end."""
+    entered, leave = threading.Event(), threading.Event()
 
-    async def main() -> InMemoryTransport:
-        return InMemoryTransport(answer)
+    async def slow(_: HttpRequest) -> HttpResponse:
+        entered.set()
+        await asyncio.to_thread(leave.wait)
+        return OK
 
-    transport = asyncio.run(main())
-    asyncio.run(transport.close())
+    transport = InMemoryTransport(slow)
+    with ThreadPoolExecutor(1) as elsewhere:
+        call = elsewhere.submit(lambda: asyncio.run(transport.send(request())))
+        assert entered.wait(10)
+        try:
+            asyncio.run(asyncio.wait_for(transport.close(), 10))
+        finally:
+            leave.set()
+        assert call.result(10) is OK
     with pytest.raises(TransportClosed, match="the transport is closed"):
         asyncio.run(transport.send(request()))
 
@@ -407,6 +456,51 @@ def test_closing_in_a_fork_ends_nobodys_calls() -> None:
         assert await transport.send(request()) is OK
 
     asyncio.run(main())
+
+
+FORKED_BETWEEN_TWO_RUNS = """
+import asyncio, os, warnings
+from descope_native import InMemoryTransport, NativeOAuthFinisher
+
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
+
+async def begin():
+    entered = asyncio.Event()
+
+    async def handle(request):
+        entered.set()
+        await asyncio.Event().wait()
+
+    transport = InMemoryTransport(handle)
+    finisher = NativeOAuthFinisher("P2project", transport)
+    call = asyncio.create_task(finisher.finish(provider="apple", state_id="state", code="code"))
+    await entered.wait()
+    return transport, call
+
+loop = asyncio.new_event_loop()
+transport, call = loop.run_until_complete(begin())
+if (child := os.fork()) == 0:
+    try:
+        loop.run_until_complete(transport.close())
+        print("child:", call.done(), flush=True)
+    finally:
+        os._exit(0)
+os.waitpid(child, 0)
+print("parent:", call.done(), flush=True)
+loop.run_until_complete(transport.close())
+print("parent:", call.done(), flush=True)
+loop.run_until_complete(asyncio.gather(call, return_exceptions=True))
+loop.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_closing_in_a_fork_leaves_the_calls_of_the_parent_alone() -> None:
+    """A child that runs the very loop on has copies of them, whose sockets it shares."""
+    program = [sys.executable, "-c", FORKED_BETWEEN_TWO_RUNS]
+    said = subprocess.run(program, capture_output=True, text=True, timeout=30, check=True)
+    assert said.stdout.splitlines() == ["child: False", "parent: False", "parent: True"]
+    assert said.stderr == ""
 
 
 async def test_a_fork_is_known_by_a_note_that_the_child_finds(monkeypatch: pytest.MonkeyPatch) -> None:
