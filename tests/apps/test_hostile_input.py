@@ -15,6 +15,7 @@ from test_apps import (
     check_problem,
     check_session_cookies,
     every_framework,
+    fastapi,
     imported,
     swapped,
 )
@@ -50,17 +51,12 @@ NO_SIGN_IN = {
     "Latin-1": '{"provider": "\xe9"}'.encode("latin-1"),
     "UTF-16, cut": TEXT.encode("utf-16")[:-1],
     "UTF-7": TEXT.encode("utf-7").replace(b"{", b"+AHs-"),
-    "half a surrogate pair in the code": proof_with(id_token="\ud800"),
     "half a surrogate pair in the provider": proof_with(provider="\udc00"),
-    "half a surrogate pair in the state": proof_with(state_id="a\udfffb"),
-    "half a surrogate pair in the name": proof_with(user="\ud800"),
     "half a surrogate pair in a wrong type": proof_with(provider=["\ud800"]),
     "half a surrogate pair and nothing else": b'{"\\ud800": "\\ud800"}',
     "half a surrogate pair as bytes": b'{"provider": "\xed\xa0\x80", "state_id": "s", "id_token": "t"}',
     "too many digits": b'{"provider": ' + DIGITS + b"}",
     "too many digits for a code": b'{"provider": "google", "state_id": "s", "id_token": ' + DIGITS + b"}",
-    "a number beyond a float": b'{"provider": "google", "state_id": "s", "id_token": 1e999}',
-    "NaN": b'{"provider": "google", "state_id": NaN, "id_token": "t"}',
     "-Infinity": b'{"provider": -Infinity, "state_id": "s", "id_token": "t"}',
     "arrays without end": b"[" * 100_000,
     "objects without end": b'{"a":' * 100_000,
@@ -71,16 +67,23 @@ NO_SIGN_IN = {
     "an empty provider": proof_with(provider=""),
     "no proof": proof_with(id_token=None),
     "two proofs": proof_with(code="c"),
+    "the last of two keys is wrong": b'{"provider": "google", "provider": 1, "state_id": "s", "code": "c"}',
+    "many keys": json.dumps({str(number): number for number in range(50_000)}).encode(),
+    "NUL in a string": b'{"provider": "\x00"}',
+}
+ODD_PROOFS = {
+    "half a surrogate pair in the code": proof_with(id_token="\ud800"),
+    "half a surrogate pair in the state": proof_with(state_id="a\udfffb"),
+    "half a surrogate pair in the name": proof_with(user="\ud800"),
+    "a number beyond a float": b'{"provider": "google", "state_id": "s", "id_token": 1e999}',
+    "NaN": b'{"provider": "google", "state_id": NaN, "id_token": "t"}',
     "a number for a code": proof_with(id_token=1),
     "true for a code": proof_with(id_token=True),
     "an array for a state": proof_with(state_id=["state"]),
     "an object for a code": proof_with(id_token={"a": 1}),
     "an object for a name": proof_with(user={"name": {}}),
     "a name that is no JSON": proof_with(user="not JSON"),
-    "the last of two keys is wrong": b'{"provider": "google", "provider": 1, "state_id": "s", "code": "c"}',
     "a long code": proof_with(id_token="a" * 900_000),
-    "many keys": json.dumps({str(number): number for number in range(50_000)}).encode(),
-    "NUL in a string": b'{"provider": "\x00"}',
 }
 ENCODED = {
     "UTF-16": TEXT.encode("utf-16"),
@@ -116,6 +119,18 @@ async def test_what_is_no_sign_in_is_answered_with_400(app: InProcess) -> None:
             answer = await post(body)
             print(label, answer.status, answer.body[:80])
             check_problem(answer, 400, "give_up")
+    assert fake.calls == []
+
+
+@every_framework
+async def test_an_odd_proof_is_answered_with_400(app: InProcess) -> None:
+    """By the library, which names the part and asks for a new sign-in; or by the framework's model."""
+    fake = FakeDescope()
+    async with swapped(app, fake) as post:
+        for label, body in ODD_PROOFS.items():
+            answer = await post(body)
+            print(label, answer.status, answer.body[:80])
+            check_problem(answer, 400, "start_over", *(["give_up"] if app is fastapi else []))
     assert fake.calls == []
 
 
