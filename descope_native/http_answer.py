@@ -32,6 +32,7 @@ may be spent. ``give_up``: neither, since somebody has to mend something first."
 
 ProblemCode = Literal[
     "invalid_request",
+    "invalid_proof",
     "temporarily_unavailable",
     "rate_limited",
     "restarting",
@@ -43,6 +44,7 @@ ProblemCode = Literal[
 
 _DETAILS: Final[dict[ProblemCode, str]] = {
     "invalid_request": "This sign-in request is not valid. Neither it nor a new sign-in will work.",
+    "invalid_proof": "This sign-in is not valid. Please start a new sign-in.",
     "temporarily_unavailable": "Signing in did not work. This sign-in is still good: please send it again.",
     "rate_limited": "Too many are signing in. This sign-in is still good: please wait, then send it again.",
     "restarting": "Signing in is restarting. This sign-in is still good: please wait, then send it again.",
@@ -50,6 +52,9 @@ _DETAILS: Final[dict[ProblemCode, str]] = {
     "rejected": "This sign-in was not accepted. Please start a new sign-in.",
     "interrupted": "This sign-in was interrupted. Please start a new sign-in.",
 }
+
+
+_NEW_WITH_EACH_SIGN_IN: Final = frozenset({"state_id", "code", "id_token", "user", "nonce"})
 
 
 @attrs.frozen
@@ -105,32 +110,39 @@ class HttpAnswer:
 def answer_for(error: DescopeNativeError) -> HttpAnswer:
     """What to tell the app at the other end of a failed start or finish. Takes any error of this library.
 
-    =========================  ======  =======================  ==========
-    the error                  status  code                     next
-    =========================  ======  =======================  ==========
-    invalid argument           400     invalid_request          give_up
-    429 of the service         503     rate_limited             wait
-    ``safe_to_retry``          503     temporarily_unavailable  send_again
-    not sent, closed here      503     restarting               wait
-    not sent, else             503     unavailable              give_up
-    rejected                   401     rejected                 start_over
-    unknown, deadline passed   504     interrupted              start_over
-    unknown, else              502     interrupted              start_over
-    =========================  ======  =======================  ==========
+    ============================  ======  =======================  ==========
+    the error                     status  code                     next
+    ============================  ======  =======================  ==========
+    invalid part of the proof     400     invalid_proof            start_over
+    invalid argument, else        400     invalid_request          give_up
+    429 of the service            503     rate_limited             wait
+    ``safe_to_retry``             503     temporarily_unavailable  send_again
+    closed here, nothing spent    503     restarting               wait
+    not sent, or a start, else    503     unavailable              give_up
+    rejected                      401     rejected                 start_over
+    unknown, deadline passed      504     interrupted              start_over
+    unknown, else                 502     interrupted              start_over
+    ============================  ======  =======================  ==========
 
-    An invalid argument is ``give_up``: the program that made it would make the same of a new sign-in, so the
-    person would go through one dialog after another. The app's authors have to see it instead.
+    A new sign-in brings a new state, code, id token and name, so it may work where one of these is refused,
+    as an id token with the nonce of another start is. All else that is refused here (an unknown kind of
+    body, no provider) the same program would send again, and the person would go through one dialog after
+    another for nothing: ``give_up``, so that the app's authors see it.
 
     The service's 429 becomes a 503: it counts requests by address, so this backend sent too many, and not
     the person. A transport that was closed mostly means that this process ends; the next one takes the same
-    request. What else was not sent and would not be next time (TLS, a proxy's 407) has to be mended by
-    somebody, and takes longer than a proof lives.
+    request. What else was not sent and would not be next time (TLS, a proxy's 407), or a start that the
+    service refuses (a provider that is not set up), has to be mended by somebody, and takes longer than a
+    proof lives.
     """
     status: int
     code: ProblemCode
     step: NextStep
     retry_after = None
+    unspent = error.spends_nothing or error.outcome is Outcome.NOT_SENT
     match error:
+        case InvalidRequestError(argument=argument) if argument in _NEW_WITH_EACH_SIGN_IN:
+            status, code, step = 400, "invalid_proof", "start_over"
         case InvalidRequestError():
             status, code, step = 400, "invalid_request", "give_up"
         case RateLimitedError(retry_after=seconds):
@@ -138,9 +150,9 @@ def answer_for(error: DescopeNativeError) -> HttpAnswer:
             retry_after = None if seconds is None else math.ceil(seconds)
         case _ if error.safe_to_retry:
             status, code, step = 503, "temporarily_unavailable", "send_again"
-        case TransportClosed(outcome=Outcome.NOT_SENT):
+        case TransportClosed() if unspent:
             status, code, step = 503, "restarting", "wait"
-        case _ if error.outcome is Outcome.NOT_SENT:
+        case _ if unspent:
             status, code, step = 503, "unavailable", "give_up"
         case _ if error.outcome is Outcome.REJECTED:
             status, code, step = 401, "rejected", "start_over"

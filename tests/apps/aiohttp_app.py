@@ -1,35 +1,25 @@
 """Native sign-in with aiohttp.web: python -m aiohttp.web aiohttp_app:create_app"""
 
-import os
 from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from native_sign_in import from_environment, read_proof
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
-SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 FINISHER = web.AppKey("finisher", NativeOAuthFinisher)
 
 
 async def open_finisher(app: web.Application) -> AsyncIterator[None]:
-    async with NativeOAuthFinisher.open(
-        SETTINGS["DESCOPE_PROJECT_ID"],
-        base_url=SETTINGS.get("DESCOPE_BASE_URI"),
-        timeout=float(SETTINGS.get("SIGN_IN_TIMEOUT", "15")),
-    ) as app[FINISHER]:
+    async with from_environment(NativeOAuthFinisher.open) as app[FINISHER]:
         yield
 
 
 async def sign_in(request: web.Request) -> web.Response:
-    try:
-        body = await request.json()
-        proof = {name: body.get(name) for name in ("provider", "state_id", "code", "id_token", "user")}
-    except (ValueError, AttributeError):
-        raise web.HTTPBadRequest from None
-    result = await request.app[FINISHER].finish(**proof)
+    result = await request.app[FINISHER].finish(**read_proof(request.content_type, await request.read()))
     response = web.json_response({"first_seen": result.first_seen})
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)

@@ -1,34 +1,27 @@
 """Native sign-in with async Django: uvicorn --lifespan on django_app:application"""
 
-import json
-import os
 from typing import Any
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse, HttpResponseBadRequest, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
+from native_sign_in import from_environment, read_proof
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
-SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 
-
-@csrf_exempt  # an app has no page to take a CSRF token from, and the proof is a secret of its own
+@csrf_exempt  # an app has no page to take a CSRF token from; no form on another site can post JSON
 @require_POST
 async def sign_in(request: ASGIRequest) -> HttpResponse:
+    finisher = request.scope["state"]["finisher"]
     try:
-        body = json.loads(request.body)
-        proof = {name: body.get(name) for name in ("provider", "state_id", "code", "id_token", "user")}
-    except (ValueError, AttributeError):
-        return HttpResponseBadRequest()
-    try:
-        result = await request.scope["state"]["finisher"].finish(**proof)
+        result = await finisher.finish(**read_proof(request.content_type, request.body))
     except DescopeNativeError as error:
         answer = answer_for(error)
         return HttpResponse(answer.content, status=answer.status, headers=answer.headers)
@@ -49,11 +42,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await django(scope, receive, send)
         return
     await receive()
-    async with NativeOAuthFinisher.open(
-        SETTINGS["DESCOPE_PROJECT_ID"],
-        base_url=SETTINGS.get("DESCOPE_BASE_URI"),
-        timeout=float(SETTINGS.get("SIGN_IN_TIMEOUT", "15")),
-    ) as scope["state"]["finisher"]:
+    async with from_environment(NativeOAuthFinisher.open) as scope["state"]["finisher"]:
         await send({"type": "lifespan.startup.complete"})
         await receive()
     await send({"type": "lifespan.shutdown.complete"})

@@ -1,27 +1,22 @@
 """Native sign-in with FastAPI: uvicorn fastapi_app:app"""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request, Response
-from pydantic import BaseModel
+from fastapi.exceptions import RequestValidationError
+from native_sign_in import from_environment
+from pydantic import BaseModel, Field
 
-from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native import DescopeNativeError, InvalidRequestError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
-
-SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, NativeOAuthFinisher]]:
-    async with NativeOAuthFinisher.open(
-        SETTINGS["DESCOPE_PROJECT_ID"],
-        base_url=SETTINGS.get("DESCOPE_BASE_URI"),
-        timeout=float(SETTINGS.get("SIGN_IN_TIMEOUT", "15")),
-    ) as finisher:
+    async with from_environment(NativeOAuthFinisher.open) as finisher:
         yield {"finisher": finisher}
 
 
@@ -32,10 +27,10 @@ async def get_finisher(request: Request) -> NativeOAuthFinisher:
 
 class SignIn(BaseModel):
     provider: str
-    state_id: str
-    code: str | None = None
-    id_token: str | None = None
-    user: str | None = None
+    state_id: str = Field(repr=False)  # or collectors of errors, which record variables, would have it
+    code: str | None = Field(None, repr=False)
+    id_token: str | None = Field(None, repr=False)
+    user: str | None = Field(None, repr=False)
 
 
 app = FastAPI(lifespan=lifespan)
@@ -55,3 +50,9 @@ async def sign_in(
 async def refuse(request: Request, error: DescopeNativeError) -> Response:
     answer = answer_for(error)
     return Response(answer.content, answer.status, answer.headers)
+
+
+@app.exception_handler(400)  # a body that cannot be read
+@app.exception_handler(RequestValidationError)  # FastAPI's own answer would quote the body, code and all
+async def refuse_body(request: Request, error: Exception) -> Response:
+    return await refuse(request, InvalidRequestError("the body is no sign-in"))

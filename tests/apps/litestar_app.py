@@ -1,30 +1,22 @@
 """Native sign-in with Litestar: granian --interface asgi litestar_app:app"""
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import attrs
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from litestar.params import JSONBody
+from native_sign_in import from_environment, read_proof
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
-SETTINGS = {name: value for name, value in os.environ.items() if value}  # an empty one is not given
-
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    async with NativeOAuthFinisher.open(
-        SETTINGS["DESCOPE_PROJECT_ID"],
-        base_url=SETTINGS.get("DESCOPE_BASE_URI"),
-        timeout=float(SETTINGS.get("SIGN_IN_TIMEOUT", "15")),
-    ) as app.state.finisher:
+    async with from_environment(NativeOAuthFinisher.open) as app.state.finisher:
         yield
 
 
@@ -33,20 +25,12 @@ async def get_finisher(state: State) -> NativeOAuthFinisher:
     return finisher
 
 
-@attrs.frozen
-class SignIn:
-    provider: str
-    state_id: str
-    code: str | None = None
-    id_token: str | None = None
-    user: str | None = None
-
-
 @post("/sign-in", status_code=200)
 async def sign_in(
-    data: JSONBody[SignIn], finisher: NamedDependency[NativeOAuthFinisher]
+    request: Request[Any, Any, Any], finisher: NamedDependency[NativeOAuthFinisher]
 ) -> Response[dict[str, bool | None]]:
-    result = await finisher.finish(**attrs.asdict(data))
+    # Not as an argument: what is no UTF-8, or nested without end, would be a 500.
+    result = await finisher.finish(**read_proof(request.content_type[0], await request.body()))
     response = Response({"first_seen": result.first_seen})
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import importlib
+import io
 import json
 import os
 import signal
@@ -69,29 +70,14 @@ def check_session_cookies(answer: Answer) -> None:
         assert any(attribute.startswith("max-age=") for attribute in attributes)
 
 
-def check_problem(answer: Answer, status: int, step: str) -> None:
+def check_problem(answer: Answer, status: int, *steps: str) -> None:
     """A problem document (RFC 9457), told without the library, and no cookie beside it."""
     assert (answer.status, answer.cookies) == (status, [])
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.headers["Cache-Control"] == "no-store"
     problem = json.loads(answer.body)
     assert set(problem) == {"type", "title", "status", "detail", "code", "next"}
-    assert (problem["status"], problem["next"]) == (status, step)
-
-
-BAD_INPUT = [
-    b"",
-    b"{",
-    b"[]",
-    b"null",
-    b"\xff",
-    b"{}",
-    b'{"provider": "google", "state_id": "s"}',
-    b'{"provider": "google", "state_id": "s", "id_token": 1}',
-    b'{"provider": "", "state_id": "s", "id_token": "t"}',
-    b'{"provider": "google", "state_id": "s", "id_token": "t", "code": "c"}',
-    b'{"provider": "apple", "state_id": "s", "code": "c", "user": "not JSON"}',
-]
+    assert (problem["status"], problem["next"] in steps) == (status, True), problem
 
 
 # --- in this process, each with its framework's own way to put something else in a place
@@ -146,7 +132,9 @@ async def aiohttp_web(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
 
 def posting_with_aiohttp(session: aiohttp.ClientSession, url: str) -> Post:
     async def post(body: bytes, content_type: str = "application/json") -> Answer:
-        async with session.post(url, data=body, headers={"Content-Type": content_type}) as response:
+        async with session.post(
+            url, data=io.BytesIO(body), headers={"Content-Type": content_type}
+        ) as response:
             cookies = response.headers.getall("Set-Cookie", [])
             return Answer(response.status, cookies, await response.read(), response.headers)
 
@@ -259,17 +247,6 @@ async def test_a_sign_in_sets_both_tokens_as_cookies(app: InProcess) -> None:
             check_session_cookies(await post(as_body(fake.sign_in("apple", name="Ada Lovelace"))))
 
 
-@every_framework
-async def test_bad_input_is_the_apps_mistake_and_reaches_nobody(app: InProcess) -> None:
-    """Whatever cannot be a sign-in gets a 400, or the framework's own 422, and no call is made."""
-    fake = FakeDescope()
-    async with swapped(app, fake) as post:
-        for body in BAD_INPUT:
-            answer = await post(body)
-            assert (answer.status in {400, 422}, answer.cookies) == (True, []), body
-    assert fake.calls == []
-
-
 FAULTS = {
     "late": (Fault(delay=5), 504, "start_over"),
     "broken": (Fault(status=503), 502, "start_over"),
@@ -371,6 +348,13 @@ async def test_parts_of_a_result_are_json_to_the_framework(framework: str) -> No
     assert await json_of(framework, result.claims) == ATTRIBUTES  # itself the whole answer
 
 
+SETTINGS = (
+    "DESCOPE_PROJECT_ID",
+    "DESCOPE_BASE_URI",
+    "DESCOPE_AUTH_MANAGEMENT_KEY",
+    "DESCOPE_ALLOW_HTTP",
+    "SIGN_IN_TIMEOUT",
+)
 STARTED = """
 import asyncio, importlib, sys
 from aiohttp import web
@@ -393,8 +377,7 @@ asyncio.run(main(*sys.argv[1:]))
 def start(framework: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Start and stop an application in a process of its own, since it reads its settings once."""
     pytest.importorskip(framework)
-    settings = ("DESCOPE_PROJECT_ID", "DESCOPE_BASE_URI", "SIGN_IN_TIMEOUT")
-    others = {name: value for name, value in os.environ.items() if name not in settings}
+    others = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     paths = os.pathsep.join([str(APPS), str(APPS.parent), *filter(None, sys.path)])
     return subprocess.run(
         [sys.executable, "-c", STARTED, f"{framework}_app", framework],
@@ -409,7 +392,7 @@ def start(framework: str, environment: dict[str, str]) -> subprocess.CompletedPr
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_an_empty_setting_is_not_given(framework: str) -> None:
     """A compose file's ${SIGN_IN_TIMEOUT:-} is empty, and the application starts with its default."""
-    done = start(framework, {"DESCOPE_PROJECT_ID": PROJECT, "DESCOPE_BASE_URI": "", "SIGN_IN_TIMEOUT": ""})
+    done = start(framework, {**dict.fromkeys(SETTINGS, ""), "DESCOPE_PROJECT_ID": PROJECT})
     assert done.returncode == 0, done.stderr
 
 
@@ -419,7 +402,7 @@ def test_a_setting_that_is_needed_is_named(framework: str, environment: dict[str
     """Whoever starts the application without it reads which variable to set."""
     done = start(framework, environment)
     assert done.returncode != 0
-    assert "DESCOPE_PROJECT_ID" in done.stderr + done.stdout
+    assert "DESCOPE_PROJECT_ID is not set" in done.stderr + done.stdout
 
 
 # --- under real servers

@@ -110,7 +110,8 @@ def test_the_table_of_errors_says_what_the_app_is_told() -> None:
         said.setdefault(name, set()).update(re.findall(r"`(\w+)`", rest.split("|")[3]))
     meant: dict[str, set[str]] = {}
     for error, (_, _, step) in TABLE:
-        meant.setdefault(type(error).__name__, set()).add(step)
+        if not error.spends_nothing:  # the table is finish's
+            meant.setdefault(type(error).__name__, set()).add(step)
     assert said == {name: meant[name] for name in said}
 
 

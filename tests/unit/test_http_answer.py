@@ -3,7 +3,7 @@
 import json
 import pickle
 from collections.abc import Iterator
-from typing import get_args
+from typing import TypeVar, get_args
 
 import attrs
 import pytest
@@ -27,6 +27,7 @@ from descope_native.errors import (
 from descope_native.http_answer import HttpAnswer, NextStep, ProblemCode, answer_for
 
 INVALID = (400, "invalid_request", "give_up")
+INVALID_PROOF = (400, "invalid_proof", "start_over")
 AGAIN = (503, "temporarily_unavailable", "send_again")
 LIMITED = (503, "rate_limited", "wait")
 RESTARTING = (503, "restarting", "wait")
@@ -35,8 +36,24 @@ REJECTED = (401, "rejected", "start_over")
 LOST = (502, "interrupted", "start_over")
 LATE = (504, "interrupted", "start_over")
 
+Error = TypeVar("Error", bound=DescopeNativeError)
+
+
+def of_a_start(error: Error) -> Error:
+    """The same failure of a call that spends nothing."""
+    error.spends_nothing = True
+    return error
+
+
 TABLE: list[tuple[DescopeNativeError, tuple[int, str, str]]] = [
     (InvalidRequestError("canary"), INVALID),
+    (InvalidRequestError("canary", "provider"), INVALID),
+    (InvalidRequestError("canary", "login_options"), INVALID),
+    (InvalidRequestError("canary", "state_id"), INVALID_PROOF),
+    (InvalidRequestError("canary", "code"), INVALID_PROOF),
+    (InvalidRequestError("canary", "id_token"), INVALID_PROOF),
+    (InvalidRequestError("canary", "user"), INVALID_PROOF),
+    (InvalidRequestError("canary", "nonce"), INVALID_PROOF),
     (RejectedError(400, "canary", "E061301", "canary", "canary"), REJECTED),
     (RejectedError(401), REJECTED),
     (RejectedError(404), REJECTED),
@@ -63,6 +80,18 @@ TABLE: list[tuple[DescopeNativeError, tuple[int, str, str]]] = [
     (UnexpectedResponse(200, "canary"), LOST),
     (ResponseError(200, "canary", "canary", "canary", "canary"), LOST),
     (DescopeNativeError("canary"), LOST),
+    (of_a_start(RejectedError(400, "canary", "canary")), UNAVAILABLE),
+    (of_a_start(RejectedError(425)), AGAIN),
+    (of_a_start(RateLimitedError(429, retry_after=3)), LIMITED),
+    (of_a_start(ConnectError("dns", "canary")), AGAIN),
+    (of_a_start(TLSError("canary")), UNAVAILABLE),
+    (of_a_start(RequestTimeout("wait", 15)), AGAIN),
+    (of_a_start(ConnectionLost("wait", "canary")), AGAIN),
+    (of_a_start(TransportClosed("wait", "canary")), RESTARTING),
+    (of_a_start(TransportError("send", "canary")), UNAVAILABLE),
+    (of_a_start(ServerError(503, "canary")), AGAIN),
+    (of_a_start(UnexpectedResponse(200, "canary", is_damaged=True)), AGAIN),
+    (of_a_start(UnexpectedResponse(200, "canary")), UNAVAILABLE),
 ]
 every_error = pytest.mark.parametrize(
     ("error", "expected"),
@@ -102,7 +131,7 @@ def test_the_table_knows_every_answer() -> None:
 def test_the_next_step_never_sends_a_spent_code(error: DescopeNativeError, expected: object) -> None:
     """The same request is asked for only where the error says that it may go out again, or never left."""
     if answer_for(error).next in {"send_again", "wait"}:
-        assert error.safe_to_retry or error.outcome is Outcome.NOT_SENT
+        assert error.safe_to_retry or error.spends_nothing or error.outcome is Outcome.NOT_SENT
 
 
 @every_error

@@ -80,14 +80,13 @@ def _saying(data: bytes) -> Script:
     return _after_request(lambda connection: connection.send(data))
 
 
-
 # --- what goes out
 
 
 @_case()
 async def the_request_arrives_as_it_was_made(kit: Kit) -> None:
     """Method, path, headers and body are those of the request, with a length and no cookie added."""
-    headers = {"X-Odd": "a,b; c=\"d\"", "Accept-Encoding": "identity", "User-Agent": "contract/1"}
+    headers = {"X-Odd": 'a,b; c="d"', "Accept-Encoding": "identity", "User-Agent": "contract/1"}
     async with serve(echo) as server, kit.transport() as transport:
         call = await kit.call(transport, server, more="v1/%7Ea%2Fb/~c", headers=headers)
         call.require_own_answer()
@@ -320,7 +319,9 @@ async def a_refusal_counts_without_its_body(kit: Kit) -> None:
             )
 
 
-def _flood(status: int, piece: bytes = b"10000\r\n" + b" " * 65536 + b"\r\n") -> Callable[[Connection], object]:
+def _flood(
+    status: int, piece: bytes = b"10000\r\n" + b" " * 65536 + b"\r\n"
+) -> Callable[[Connection], object]:
     """Sends a body that never ends, as fast as it is taken; up to more than anybody may keep."""
 
     async def act(connection: Connection) -> None:
@@ -501,7 +502,10 @@ async def nobody_there_is_told(kit: Kit) -> None:
     """A refused connection, and a name that does not exist."""
     refused = f"http://localhost:{unused_port()}"
     async with kit.transport() as transport:
-        for what, url in {"a refused connection": refused, "an unknown name": "http://nobody.invalid"}.items():
+        for what, url in {
+            "a refused connection": refused,
+            "an unknown name": "http://nobody.invalid",
+        }.items():
             call = await kit.call(transport, url)
             kinds = (ConnectError, RequestTimeout) if kit.promises.can_prove_not_sent else (TransportError,)
             require(call.failed(*kinds), f"{what}: {call.end}")
@@ -548,8 +552,12 @@ async def no_error_and_no_log_tells_a_secret(kit: Kit) -> None:
             with _listening() as said:
                 call = await kit.call(transport, server, timeout=2)
         told = list(_texts(call.error))
-        require(not any(secret in text for secret in secrets for text in told), f"{what}: an error tells a secret")
-        require(not any(secret in text for secret in secrets for text in said), f"{what}: a log tells a secret")
+        require(
+            not any(secret in text for secret in secrets for text in told), f"{what}: an error tells a secret"
+        )
+        require(
+            not any(secret in text for secret in secrets for text in said), f"{what}: a log tells a secret"
+        )
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
@@ -631,7 +639,9 @@ async def closing_ends_the_calls_in_flight(kit: Kit) -> None:
     async with serve(Connection.gone) as server:
         opened, transport = await kit.open()
         calls = [kit.start(transport, server, timeout=60) for _ in range(3)]
-        require(await eventually(lambda: all(call.arrivals() for call in calls)), "the requests did not arrive")
+        require(
+            await eventually(lambda: all(call.arrivals() for call in calls)), "the requests did not arrive"
+        )
         await kit.close(opened)
         done, _ = await asyncio.wait([call.task for call in calls], timeout=GRACE)
         for call in calls:
@@ -653,9 +663,7 @@ async def closing_leaves_nothing_behind(kit: Kit) -> None:
         await asyncio.gather(*(kit.call(transport, server) for _ in range(3)))
         await kit.close(opened)
         require(await eventually(lambda: not server.open), "connections are open after the end")
-        require(
-            await eventually(lambda: not asyncio.all_tasks() - before), "tasks are running after the end"
-        )
+        require(await eventually(lambda: not asyncio.all_tasks() - before), "tasks are running after the end")
         call = await kit.call(transport, server)
         kinds = (TransportClosed,) if kit.promises.tells_closed else (TransportError,)
         require(call.failed(*kinds), f"a call once it is closed: {call.end}")

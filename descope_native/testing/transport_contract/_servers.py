@@ -54,9 +54,9 @@ class Authority:
         """For a server that proves to be this host; with less than 0 days its certificate has expired."""
         until = datetime.now(UTC) + timedelta(days=days)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(host, not_after=until, not_before=until - timedelta(days=30)).configure_cert(
-            context
-        )
+        self._authority.issue_cert(
+            host, not_after=until, not_before=until - timedelta(days=30)
+        ).configure_cert(context)
         return context
 
 
