@@ -45,12 +45,13 @@ from descope_native.starter import NativeOAuthStarter
 from descope_native.transports import HttpRequest, HttpResponse, Transport
 
 if TYPE_CHECKING:
+    from descope_native.single_flight import SingleFlight
     from descope_native.transports.aiohttp import AiohttpTransport
     from descope_native.transports.memory import InMemoryTransport
 else:  # type checkers would take every misspelt name for one of ours
 
     def __getattr__(name: str) -> object:
-        # One is for the network and one for tests: aiohttp takes longer to import than all the rest.
+        # Not everybody needs each of them, and aiohttp takes longer to import than all the rest.
         if name == "AiohttpTransport":
             from descope_native.transports.aiohttp import AiohttpTransport  # noqa: PLC0415 -- see above
 
@@ -59,6 +60,10 @@ else:  # type checkers would take every misspelt name for one of ours
             from descope_native.transports.memory import InMemoryTransport  # noqa: PLC0415 -- see above
 
             return InMemoryTransport
+        if name == "SingleFlight":
+            from descope_native.single_flight import SingleFlight  # noqa: PLC0415 -- see above
+
+            return SingleFlight
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -88,6 +93,7 @@ __all__ = [
     "ResponseError",
     "Retry",
     "ServerError",
+    "SingleFlight",
     "StartRequest",
     "StartResult",
     "TLSError",

@@ -5,7 +5,19 @@ import functools
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
-from typing import Any, ClassVar, Final, Generic, Self, TypedDict, TypeVar, Unpack, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Final,
+    Generic,
+    Literal,
+    Self,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+)
 
 import attrs
 from yarl import URL
@@ -24,6 +36,7 @@ from descope_native.errors import (
     RejectedError,
     ResponseError,
     TLSError,
+    TransportError,
     UnexpectedResponse,
     outcome_in,
 )
@@ -32,6 +45,9 @@ from descope_native.models import Drift, none_if_empty
 from descope_native.retrying import Retry
 from descope_native.transports import HttpResponse, Progress, Transport
 from descope_native.transports._lifecycle import opening
+
+if TYPE_CHECKING:  # whoever passes one has loaded it
+    from descope_native.single_flight import SingleFlight
 
 _log: Final = logging.getLogger("descope_native")
 _log.addHandler(logging.NullHandler())  # whether and where to log is the application's to say
@@ -59,6 +75,7 @@ class ClientOptions(TypedDict, total=False):
     auth_management_key: str | None
     timeout: float
     retry: Retry | None
+    single_flight: "SingleFlight | None"
     on_call: Callable[[CallEvent], object] | None
     strict: bool
     allow_http: bool
@@ -78,6 +95,7 @@ class Client(Generic[Request, Result]):
         auth_management_key: str | None = None,
         timeout: float = 15.0,
         retry: Retry | None = None,
+        single_flight: "SingleFlight | None" = None,
         on_call: Callable[[CallEvent], object] | None = None,
         strict: bool = False,
         allow_http: bool = False,
@@ -95,12 +113,19 @@ class Client(Generic[Request, Result]):
         retry = none_if_empty(retry)
         if not isinstance(retry, Retry | None):
             raise InvalidRequestError("retry must be a Retry or None")
+        single_flight = none_if_empty(single_flight)
+        if single_flight is not None:
+            if self._operation.proof is None:
+                raise InvalidRequestError("single_flight is for what sends a proof; a start has none")
+            if not callable(getattr(single_flight, "run", None)):
+                raise InvalidRequestError("single_flight must be a SingleFlight or None")
         on_call = none_if_empty(on_call)
         if on_call is not None and not callable(on_call):
             raise InvalidRequestError("on_call must be callable or None")
         self._transport = transport
         self._timeout = _checked(timeout)
         self._retry = retry
+        self._single_flight = single_flight
         self._on_call = on_call
         self._strict = strict
 
@@ -130,26 +155,42 @@ class Client(Generic[Request, Result]):
         self._begin(provider).fail(refusal)
         return refusal.with_traceback(None)
 
-    def _begin(self, provider: object) -> "_Call":
-        return _Call(self._operation, cast("str", self._endpoint.url.host), provider, self._on_call)
+    def _begin(self, provider: object) -> "Call":
+        return Call(self._operation, cast("str", self._endpoint.url.host), provider, self._on_call)
 
     async def _call(self, request: Request, provider: str, timeout: float | None) -> Result:
         call = self._begin(provider)
         try:
             timeout = none_if_empty(timeout)
             seconds = self._timeout if timeout is None else _checked(timeout)
-            attempt = functools.partial(self._attempt, request, seconds, call)
-            result = await (attempt() if self._retry is None else self._retry.run(attempt, seconds))
+            result = await self._make(request, seconds, call)
         except (Exception, asyncio.CancelledError) as error:  # whatever a transport raises ends a call
-            if call.refused is not None and _is_unsent(error):  # of one attempt, but not of the call
-                call.fail(call.refused)
-                raise call.refused from error
             call.fail(error)
             raise
         call.succeed(result.drift)
         return result
 
-    async def _attempt(self, request: Request, seconds: float, call: "_Call") -> Result:
+    async def _make(self, request: Request, seconds: float, call: "Call") -> Result:
+        if self._single_flight is None or self._operation.proof is None:
+            return await self._send(request, seconds, call)
+        return await self._single_flight.run(
+            self._operation.proof.identify(self._endpoint, request),
+            functools.partial(self._send, request, seconds, call),
+            call,
+            deadline=call.started + seconds,
+            codec=self._operation.proof,
+        )
+
+    async def _send(self, request: Request, seconds: float, call: "Call") -> Result:
+        attempt = functools.partial(self._attempt, request, seconds, call)
+        try:
+            return await (attempt() if self._retry is None else self._retry.run(attempt, seconds))
+        except DescopeNativeError as error:
+            if call.refused is not None and error.outcome is Outcome.NOT_SENT:  # one attempt, not the call
+                raise call.refused from error
+            raise
+
+    async def _attempt(self, request: Request, seconds: float, call: "Call") -> Result:
         left = max(call.started + seconds - now(), 0.0)
         sent = self._endpoint.build_request(request, left, call.begin())
         try:
@@ -164,7 +205,7 @@ class Client(Generic[Request, Result]):
             raise
         return answer
 
-    def _read(self, request: Request, response: HttpResponse, call: "_Call") -> Result | ResponseError:
+    def _read(self, request: Request, response: HttpResponse, call: "Call") -> Result | ResponseError:
         # Handed over by value: a frame that raises is in the traceback, and this one holds the answer.
         censor = Censor(request, self._endpoint.key)
         call.status = response.status
@@ -174,17 +215,13 @@ class Client(Generic[Request, Result]):
         )
 
 
-def _is_unsent(error: BaseException) -> bool:
-    return isinstance(error, DescopeNativeError) and error.outcome is Outcome.NOT_SENT
-
-
 def _checked(timeout: float) -> float:
     if not is_positive(timeout):
         raise InvalidRequestError("timeout must be seconds, more than 0")
     return float(timeout)
 
 
-class _Call:
+class Call:
     """The facts of one call. It ends as a `CallEvent`, which makes one line in the log."""
 
     def __init__(
@@ -205,6 +242,12 @@ class _Call:
         self._on_call = on_call
         self._attempts = 0
         self._progress = Progress("pool")
+        self.how: Literal["led", "joined", "replayed"] | None = None
+        self.flies_on = False
+
+    def phase(self) -> Phase:
+        """How far the last attempt has got."""
+        return self._progress.phase
 
     def begin(self) -> Progress:
         """Of another attempt, which keeps it up to date."""
@@ -216,6 +259,8 @@ class _Call:
     def succeed(self, drift: tuple[Drift, ...]) -> None:
         facts: dict[str, Any] = {}
         level = logging.INFO
+        if self.how in {"joined", "replayed"}:
+            self._progress = Progress("read")
         if drift:
             facts = {"drift": len(drift), "drift_path": drift[0].path}
             level = _drift_level(drift)
@@ -224,6 +269,11 @@ class _Call:
     def fail(self, error: BaseException) -> None:
         if isinstance(error, ResponseError):
             self.status, self.trace_id = error.status, error.trace_id
+        if self.how in {"joined", "replayed"}:  # what is proved is that of another call
+            self.proved = error.outcome if isinstance(error, DescopeNativeError) else Outcome.UNKNOWN
+            self._progress = Progress(error.phase if isinstance(error, TransportError) else "read")
+        elif self.flies_on:  # and may yet be sent
+            self.proved = Outcome.UNKNOWN
         names = ("code", "reason", "retry_after", "argument")
         facts = {name: getattr(error, name, None) for name in names} if _is_ours(error) else {}
         self._end(_failure_level(error), self._outcome.value, {**facts, "error": type(error).__name__})
@@ -251,6 +301,7 @@ class _Call:
             host=self._host,
             provider=self._provider,
             trace_id=self.trace_id,
+            single_flight=self.how,
             **facts,
         )
         if self._on_call is not None:

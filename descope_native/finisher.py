@@ -25,6 +25,8 @@ class NativeOAuthFinisher(Client[FinishRequest, FinishResult]):
         timeout: seconds for a call as a whole: waiting for a connection, connecting (which has 5 of
             them, see `AiohttpTransport`), sending, waiting, reading, and all retries.
         retry: when to send the same request again; never, unless given.
+        single_flight: makes one call for all who bring the same proof, and remembers for a while what came
+            of it; see `SingleFlight`. Never, unless given.
         on_call: is given one `CallEvent` when a call has ended, however it did. It is not awaited; what it
             raises is logged.
         strict: raise `UnexpectedResponse` where an answer with a session is not as documented,

@@ -14,7 +14,8 @@ __all__ = ["NativeOAuthStarter"]
 class NativeOAuthStarter(Client[StartRequest, StartResult]):
     """Begins a native sign-in. A start spends nothing, so it may be repeated where its outcome is unknown.
 
-    It takes what `NativeOAuthFinisher` takes, raises what that raises, and may share its transport.
+    It takes what `NativeOAuthFinisher` takes but ``single_flight``, since it has no proof. It raises what
+    that raises, and may share its transport.
     """
 
     _operation: ClassVar[Operation[StartRequest, StartResult]] = START

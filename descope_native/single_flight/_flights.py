@@ -27,19 +27,20 @@ class Codec(Protocol[T]):
         ...
 
 
-@attrs.define(eq=False)
-class Ticket:
+class Ticket(Protocol):
     """One caller's part in a flight, for its log line.
 
     Attributes:
-        phase: how far this caller's own call has got; asked only if it leads.
-        how: how it came by what it got.
-        flies_on: it has left, and the call goes on without it.
+        how: is set to how the caller came by what it got.
+        flies_on: is set where the caller has left, and the call goes on without it.
     """
 
-    phase: Callable[[], Phase]
-    how: How = "led"
-    flies_on: bool = False
+    how: How | None
+    flies_on: bool
+
+    def phase(self) -> Phase:
+        """How far the caller's own call has got; asked only where it leads."""
+        ...
 
 
 @attrs.frozen

@@ -69,15 +69,16 @@ _KINDS: Final[dict[str, Any]] = {
 
 
 def encode_error(error: DescopeNativeError) -> bytes:
-    """Its class and arguments as JSON. None of them is a secret: that is a rule of `errors`."""
-    return json.dumps([type(error).__name__, *error.args]).encode()
+    """What pickle would write of it, as JSON. None of it is a secret: that is a rule of `errors`."""
+    return json.dumps([type(error).__name__, error.args, vars(error)]).encode()
 
 
 def decode_error(text: bytes) -> DescopeNativeError | None:
     """The error again, or None where another version wrote it."""
     try:
-        name, *arguments = json.loads(text)
+        name, arguments, attributes = json.loads(text)
         error: DescopeNativeError = _KINDS[name](*arguments)
+        vars(error).update(attributes)
     except (ValueError, TypeError, KeyError):
         return None
     return error
@@ -86,6 +87,8 @@ def decode_error(text: bytes) -> DescopeNativeError | None:
 def fresh(error: BaseException, phase: Phase) -> DescopeNativeError:
     """The same error as an object of its own, without traceback or cause: each caller raises its own."""
     kind = type(error)
-    if _KINDS.get(kind.__name__) is kind:
-        return cast("DescopeNativeError", kind(*error.args))
-    return TransportError(phase, "the call ended with an error that this library does not know")
+    if _KINDS.get(kind.__name__) is not kind:
+        return TransportError(phase, "the call ended with an error that this library does not know")
+    anew = cast("DescopeNativeError", kind(*error.args))
+    vars(anew).update({name: value for name, value in vars(error).items() if name != "__notes__"})
+    return anew

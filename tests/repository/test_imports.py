@@ -31,10 +31,11 @@ ARROWS: dict[str, set[str]] = {
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},
     "events": {"errors"},
+    "single_flight": {"_clock", "_numbers", "errors"},
     "retrying": {"_clock", "_numbers", "errors"},
     "_call": {
-        *("_clock", "_numbers", "_service", "errors", "events", "models", "retrying", "transports"),
-        *("transports._lifecycle", "transports.aiohttp"),
+        *("_clock", "_numbers", "_service", "errors", "events", "models", "retrying", "single_flight"),
+        *("transports", "transports._lifecycle", "transports.aiohttp"),
     },
     "finisher": {"_call", "_service", "errors", "models"},
     "starter": {"_call", "_service", "errors", "models"},
@@ -43,17 +44,18 @@ ARROWS: dict[str, set[str]] = {
     "testing": {"transports"},
     "": {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
-        *("transports.aiohttp", "transports.memory"),
+        *("single_flight", "transports.aiohttp", "transports.memory"),
     },
     "__main__": {"", "converters", "testing"},
 }
-PACKAGES = ("_service", "testing", "transports._aiohttp")
+PACKAGES = ("_service", "single_flight", "testing", "transports._aiohttp")
 
 # Who may know a library. attrs and yarl are everybody's.
 OUTSIDE: dict[str, set[str]] = {
     "aiohttp": {"transports.aiohttp", "transports._aiohttp", "testing"},
     "cattrs": {"converters"},
     "tenacity": {"retrying"},
+    "cryptography": {"single_flight"},
     "joserfc": {"testing"},
     "attrs": set(ARROWS),
     "yarl": set(ARROWS),

@@ -37,6 +37,7 @@ TOP = {
     "ResponseError",
     "Retry",
     "ServerError",
+    "SingleFlight",
     "StartRequest",
     "StartResult",
     "TLSError",
@@ -74,7 +75,7 @@ def test_each_module_says_what_is_public(module: Any) -> None:
 
 CLIENT = (
     "(project_id, transport, *, base_url=None, auth_management_key=None, timeout=15.0, retry=None,"
-    " on_call=None, strict=False, allow_http=False)"
+    " single_flight=None, on_call=None, strict=False, allow_http=False)"
 )
 PROOF = "provider, state_id, code=None, id_token=None, user=None"
 DEVICE = "known_device_jwt=None, trusted_device_jwt=None"

@@ -1,0 +1,39 @@
+"""What single flight needs to know of a finish: what its proof is, and how its result is stored."""
+
+import json
+from typing import Any, Final
+
+import attrs
+
+from descope_native._service.endpoint import Endpoint
+from descope_native.converters import make_converter, structure_answer
+from descope_native.models import Drift, FinishRequest, FinishResult
+
+_converter: Final = make_converter()
+
+
+class FinishProof:
+    """What a finish spends. Its result is stored in the wire's own JSON, with its ``drift`` beside it."""
+
+    @staticmethod
+    def identify(endpoint: Endpoint, request: FinishRequest, /) -> bytes:
+        # Neither the name nor the device tokens: a second submit may come without them.
+        parts = (
+            *(str(endpoint.url), endpoint.headers["x-descope-project-id"], request.provider),
+            *(request.state_id, request.code, request.id_token),
+        )
+        return json.dumps(parts).encode()
+
+    @staticmethod
+    def encode(result: FinishResult, /) -> bytes:
+        drift = [(each.path, each.expected, each.found) for each in result.drift]
+        return json.dumps([_converter.unstructure(result), drift]).encode()
+
+    @staticmethod
+    def decode(text: bytes, /) -> FinishResult:
+        answer, drift = json.loads(text)
+        result: Any = structure_answer(_converter, FinishResult, answer)
+        del text, answer  # this frame may be in a traceback
+        if not isinstance(result, FinishResult):
+            raise ValueError("no session")  # noqa: TRY004 -- it is about the bytes
+        return attrs.evolve(result, drift=tuple(Drift(*each) for each in drift))
