@@ -35,8 +35,8 @@ __all__ = ["HttpxTransport"]
 _IN_TIME: Final = 0.01
 """Seconds before the deadline at which the body of a refusal is no longer waited for."""
 
-_PHASES: Final[Mapping[str, Phase]] = {
-    # Only while a connection is being made is it proved that nothing has left: it is new, and nobody has it yet.
+_PHASES: Final[dict[str, Phase]] = {
+    # Only while a connection is being made is it proved that nothing has left.
     "connection.connect_tcp.started": "connect",
     "connection.connect_tcp.complete": "send",
     "connection.start_tls.started": "connect",
@@ -44,8 +44,8 @@ _PHASES: Final[Mapping[str, Phase]] = {
     "http11.send_request_body.complete": "wait",
     "http11.receive_response_headers.complete": "read",
 }
-"""What is known of a call once httpx2's trace extension has told this. What it does not tell is not proved, so
-that an event which a later version names otherwise makes an outcome unknown, and never wrong."""
+"""What is known of a call once httpx2's trace extension has told this. What it does not tell is not proved:
+an event that a later version names otherwise makes an outcome unknown, and never wrong."""
 
 _REASONS: Final[Mapping[int | None, ConnectReason]] = {
     errno.ECONNREFUSED: "refused",
@@ -146,7 +146,10 @@ class HttpxTransport:
         return await self._lifecycle.run(self._send, request)
 
     async def close(self) -> None:
-        """Refuse new calls, end those in flight and wait until they are out. They fail with `TransportClosed`."""
+        """Refuse new calls, end those in flight and wait until they are out.
+
+        They fail with `TransportClosed`. Closing twice is the same as once.
+        """
         await self._lifecycle.close()
 
     async def _send(self, request: HttpRequest) -> HttpResponse:
@@ -163,8 +166,8 @@ class HttpxTransport:
         raise answer
 
     async def _call(self, request: HttpRequest, deadline: float) -> HttpResponse | DescopeNativeError:
-        # Failures are handed over by return value: httpx2's exceptions, which may quote an answer, would be the
-        # context of what is raised.
+        # Failures are handed over by return value: httpx2's exceptions, which may quote an answer, would be
+        # the context of what is raised.
         trace = _Trace(request.progress)
         status = 0
         try:
@@ -208,7 +211,7 @@ class HttpxTransport:
         return HttpResponse(response.status_code, _pairs(response), b"".join(parts) if left >= 0 else b"")
 
     def _failure(self, error: Exception, status: int, phase: Phase) -> DescopeNativeError:
-        """What it means that this was raised. Its kind decides how the error is called, never what is proved."""
+        """What it means that this was raised. Its kind names the error, and never decides what is proved."""
         if phase == "connect":
             if isinstance(error, httpx2.ConnectTimeout):
                 return RequestTimeout("connect", self._connect_timeout)
@@ -232,7 +235,8 @@ class _Trace:
         self._stream: _Stream | None = None
 
     async def hear(self, event: str, facts: Mapping[str, object]) -> None:
-        self._progress.phase = _PHASES.get(event, self._progress.phase)
+        if (phase := _PHASES.get(event)) is not None:
+            self._progress.phase = phase
         if event == "connection.connect_tcp.complete":
             self._stream = cast("_Stream", facts["return_value"])
 

@@ -265,32 +265,35 @@ RAY = "8a1b2c3d4e5f-FRA"
         pytest.param(
             answering(answer(200, as_json({"sessionJwt": TOKEN}), f"cf-ray: {RAY}")),
             logging.INFO,
-            rf"finish outcome=session status=200 phase=read elapsed=[\d.]+ attempts=1 trace_id={RAY}",
+            rf"finish outcome=session status=200 phase=read elapsed=[\d.]+ attempts=1 host=localhost provider=apple trace_id={RAY}",
             id="session",
         ),
         pytest.param(
             answering(answer(400, b"{}", f"cf-ray: {RAY}")),
             logging.WARNING,
             rf"finish outcome=rejected error=RejectedError status=400 phase=read elapsed=[\d.]+ attempts=1 "
-            rf"trace_id={RAY}",
+            rf"host=localhost provider=apple trace_id={RAY}",
             id="rejected",
         ),
         pytest.param(
             answering(answer(429, b"", "Retry-After: 1")),
             logging.WARNING,
-            r"finish outcome=rejected error=RateLimitedError status=429 phase=read elapsed=[\d.]+ attempts=3",
+            r"finish outcome=rejected error=RateLimitedError status=429 phase=read elapsed=[\d.]+ attempts=3 "
+            r"host=localhost provider=apple retry_after=1.0",
             id="limited",
         ),
         pytest.param(
             answering(answer(502, b"")),
             logging.WARNING,
-            r"finish outcome=unknown error=ServerError status=502 phase=read elapsed=[\d.]+ attempts=1",
+            r"finish outcome=unknown error=ServerError status=502 phase=read elapsed=[\d.]+ attempts=1 "
+            r"host=localhost provider=apple",
             id="failed",
         ),
         pytest.param(
             Connection.gone,
             logging.WARNING,
-            r"finish outcome=unknown error=RequestTimeout phase=wait elapsed=0\.\d+ attempts=1",
+            r"finish outcome=unknown error=RequestTimeout phase=wait elapsed=0\.\d+ attempts=1 "
+            r"host=localhost provider=apple",
             id="timeout",
         ),
     ],
@@ -312,11 +315,9 @@ async def test_each_call_is_told_in_one_line(
     (record,) = [record for record in caplog.records if record.name.startswith("descope_native")]
     assert record.levelno == level
     assert re.fullmatch(line, record.getMessage())
-    fields = {name for name in vars(record) if name.startswith("descope_")}
-    assert fields == {
-        f"descope_{name}"
-        for name in ("outcome", "error", "status", "phase", "elapsed", "attempts", "trace_id")
-    }
+    for fact in record.getMessage().split()[1:]:
+        name, _, value = fact.partition("=")
+        assert str(vars(record)[f"descope_{name}"]) == value
 
 
 async def test_a_refused_connect_and_a_cancelled_call_are_told_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -342,8 +343,10 @@ async def test_a_refused_connect_and_a_cancelled_call_are_told_too(caplog: pytes
     told = [record.getMessage() for record in caplog.records if record.name == "descope_native"]
     assert len(told) == 2
     assert re.fullmatch(
-        r"finish outcome=not_sent error=ConnectError phase=connect elapsed=[\d.]+ attempts=3", told[0]
+        r"finish outcome=not_sent error=ConnectError phase=connect elapsed=[\d.]+ attempts=3 "
+        r"host=localhost provider=apple reason=refused", told[0]
     )
     assert re.fullmatch(
-        r"finish outcome=unknown error=CancelledError phase=wait elapsed=[\d.]+ attempts=1", told[1]
+        r"finish outcome=unknown error=CancelledError phase=wait elapsed=[\d.]+ attempts=1 "
+        r"host=localhost provider=apple", told[1]
     )

@@ -19,7 +19,7 @@ text says what was seen. It needs the extra ``testing``.
 
 import asyncio
 import importlib
-from typing import Final, cast
+from typing import cast
 
 import attrs
 
@@ -33,9 +33,6 @@ from descope_native.testing.transport_contract._kit import (
 from descope_native.testing.transport_contract._servers import Trust
 
 __all__ = ["BrokenPromiseError", "Case", "OpenTransport", "Promises", "Trust", "cases", "check", "load"]
-
-_LIMIT: Final = 120.0
-"""Seconds that no case takes, unless the transport hangs."""
 
 
 @attrs.frozen
@@ -52,36 +49,45 @@ class Case:
     sentence: str
     promises: Promises
     _body: Body = attrs.field(repr=False)
+    _claims: tuple[str, ...] = attrs.field(repr=False)
 
     def __str__(self) -> str:
         return self.name
 
-    async def run(self, open_transport: OpenTransport) -> None:
+    async def run(self, open_transport: OpenTransport, *, limit: float = 120.0) -> None:
         """Run it over a transport that it opens and closes itself.
 
+        Args:
+            open_transport: see the module.
+            limit: seconds after which a transport hangs that does not even heed its cancellation.
+
         Raises:
-            BrokenPromiseError: the case does not hold.
+            BrokenPromiseError: the case does not hold. The text says what was seen, and which claim it
+                is that is false.
         """
-        task = asyncio.ensure_future(_run(self._body, Kit(open_transport, self.promises)))
+        task = asyncio.ensure_future(self._run(Kit(open_transport, self.promises)))
         try:
-            await asyncio.wait([task], timeout=_LIMIT)
+            await asyncio.wait([task], timeout=limit)
         finally:
-            if not task.done():
-                task.cancel()
-        if not task.done():
-            raise BrokenPromiseError("it hangs, and nothing is known of why")
+            is_over = task.done()
+            task.cancel()
+        if not is_over:
+            raise BrokenPromiseError(f"it was not over after {limit:g} s")
         await task
 
-
-async def _run(body: Body, kit: Kit) -> None:
-    await body(kit)
+    async def _run(self, kit: Kit) -> None:
+        try:
+            await self._body(kit)
+        except BrokenPromiseError as broken:
+            claims = f" ({', '.join(self._claims)})" if self._claims else ""
+            raise BrokenPromiseError(f"{broken}{claims}") from None
 
 
 def cases(promises: Promises | None = None) -> list[Case]:
     """The cases for a transport with these promises; with all of them, where none are given."""
     promises = promises or Promises()
     return [
-        Case(body.__name__, " ".join((body.__doc__ or "").split()), promises, body)
+        Case(body.__name__, " ".join((body.__doc__ or "").split()), promises, body, needed)
         for body, needed in ALL
         if all(getattr(promises, name) for name in needed)
     ]
@@ -111,8 +117,10 @@ def load(reference: str) -> OpenTransport:
     module, _, name = reference.partition(":")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError:
+    except (ImportError, ValueError):  # an empty name is the latter
         found = None
     if not callable(found):
-        raise ValueError("no such function; name it as module:function")
+        raise ValueError(  # noqa: TRY004 -- what is wrong is the text
+            "no such function; name it as module:function"
+        )
     return cast("OpenTransport", found)

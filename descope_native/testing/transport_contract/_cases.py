@@ -1,13 +1,14 @@
 """The cases, one function each. The name is the claim and the docstring says it in a sentence."""
 
 import asyncio
+import functools
 import gzip
 import logging
 import os
 import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from descope_native.errors import (
@@ -43,7 +44,7 @@ from descope_native.testing.transport_contract._servers import (
     serve,
     unused_port,
 )
-from descope_native.transports import HttpResponse, Transport
+from descope_native.transports import Transport
 
 Body = Callable[[Kit], Awaitable[None]]
 
@@ -237,24 +238,21 @@ async def cookies_are_not_kept(kit: Kit) -> None:
 @_case()
 async def nothing_is_sent_twice(kit: Kit) -> None:
     """Not when the connection is lost, fresh or reused, nor on any status that invites to it."""
-    endings: dict[str, Callable[[Connection], object]] = {
+    endings: dict[str, Callable[[Connection], None]] = {
         "a lost connection": Connection.finish,
         "a reset": Connection.reset,
-        **{
-            f"a {status}": lambda connection, status=status: connection.send(  # type: ignore[misc]  # mypy wants a protocol
-                answer(status, b"", "Retry-After: 0", "WWW-Authenticate: Basic")
-            )
-            for status in (401, 408, 421, 425, 429, 500, 502, 503)
-        },
     }
+    for status in (401, 408, 421, 425, 429, 500, 502, 503):
+        data = answer(status, b"", "Retry-After: 0", "WWW-Authenticate: Basic")
+        endings[f"a {status}"] = functools.partial(Connection.send, data=data)
     for name, ending in endings.items():
         for good_before in (0, 1):
-            left = good_before
+            says: Iterator[Callable[[Connection], None]] = iter(
+                [*[functools.partial(Connection.send, data=answer())] * good_before, ending]
+            )
 
-            def act(connection: Connection, ending: Callable[[Connection], object] = ending) -> object:
-                nonlocal left
-                left -= 1
-                return connection.send(answer()) if left >= 0 else ending(connection)
+            def act(connection: Connection, says: Iterator[Callable[[Connection], None]] = says) -> None:
+                next(says, Connection.finish)(connection)
 
             async with serve(_after_request(act)) as server, kit.transport() as transport:
                 for _ in range(good_before):
@@ -273,11 +271,12 @@ async def an_answer_cut_at_any_byte_is_no_answer(kit: Kit) -> None:
     for status in (200, 400):
         for data in (answer(status, SESSION), chunked(SESSION, status=status) + b"0\r\n\r\n"):
             head = data.index(b"\r\n\r\n") + 4
-            at = 0
+            cuts = iter(range(len(data)))
 
-            def cut(connection: Connection, data: bytes = data) -> None:
+            def cut(connection: Connection, data: bytes = data, cuts: Iterator[int] = cuts) -> None:
+                at = next(cuts, 0)
                 connection.send(data[:at])
-                connection.finish() if at % 2 else connection.reset()
+                (Connection.finish if at % 2 else Connection.reset)(connection)
 
             async with serve(_after_request(cut)) as server, kit.transport() as transport:
                 for at in range(len(data)):
@@ -328,8 +327,7 @@ def _flood(
         connection.send(chunked(status=status))
         for _ in range(_MORE_THAN_ANY_LIMIT // len(piece)):
             connection.send(piece)
-            while connection.transport.get_write_buffer_size() and not connection.is_over:
-                await asyncio.sleep(0.001)
+            await connection.taken()
             if connection.is_over:
                 return
         connection.send(b"0\r\n\r\n")
@@ -508,7 +506,7 @@ async def nobody_there_is_told(kit: Kit) -> None:
         }.items():
             call = await kit.call(transport, url)
             kinds = (ConnectError, RequestTimeout) if kit.promises.can_prove_not_sent else (TransportError,)
-            require(call.failed(*kinds), f"{what}: {call.end}")
+            require(call.failed(*kinds), f"{what}: {call.end} (can_prove_not_sent)")
             _require_proof(kit, call, what)
 
 
@@ -566,13 +564,21 @@ def _texts(error: BaseException | None) -> Iterator[str]:
         error = error.__cause__ or error.__context__
 
 
+class _Listener(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self._said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(f"{record.getMessage()} {record.args}")
+
+
 @contextmanager
-def _listening() -> Iterator[list[str]]:
+def _listening() -> Generator[list[str]]:
     """Everything that anybody logs meanwhile, at any level."""
     said: list[str] = []
     root = logging.getLogger()
-    handler = logging.Handler()
-    handler.emit = lambda record: said.append(f"{record.getMessage()} {record.args}")  # type: ignore[method-assign]  # a class of its own says no more
+    handler = _Listener(said)
     level = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
@@ -616,7 +622,7 @@ async def cancellation_passes_through_while_waiting(kit: Kit) -> None:
     for script in (half, silent):
         async with serve(script) as server, kit.transport() as transport:
             call = kit.start(transport, server)
-            require(await eventually(call.arrivals), "a request did not arrive")
+            require(await eventually(call.has_arrived), "a request did not arrive")
             await asyncio.sleep(0.01)
             await kit.cancel(call)
             require(call.outcome is Outcome.UNKNOWN, "a call that has arrived was said not to have been sent")
@@ -640,7 +646,7 @@ async def closing_ends_the_calls_in_flight(kit: Kit) -> None:
         opened, transport = await kit.open()
         calls = [kit.start(transport, server, timeout=60) for _ in range(3)]
         require(
-            await eventually(lambda: all(call.arrivals() for call in calls)), "the requests did not arrive"
+            await eventually(lambda: all(call.has_arrived() for call in calls)), "the requests did not arrive"
         )
         await kit.close(opened)
         done, _ = await asyncio.wait([call.task for call in calls], timeout=GRACE)
@@ -650,7 +656,7 @@ async def closing_ends_the_calls_in_flight(kit: Kit) -> None:
         for call in calls:
             await kit.end(call)
             kinds = (TransportClosed,) if kit.promises.tells_closed else (TransportError,)
-            require(call.failed(*kinds), f"closed in flight: {call.end}")
+            require(call.failed(*kinds), f"closed in flight: {call.end} (tells_closed)")
             require(call.outcome is Outcome.UNKNOWN, f"closed in flight: {call.end}; the server has it")
 
 
@@ -666,7 +672,7 @@ async def closing_leaves_nothing_behind(kit: Kit) -> None:
         require(await eventually(lambda: not asyncio.all_tasks() - before), "tasks are running after the end")
         call = await kit.call(transport, server)
         kinds = (TransportClosed,) if kit.promises.tells_closed else (TransportError,)
-        require(call.failed(*kinds), f"a call once it is closed: {call.end}")
+        require(call.failed(*kinds), f"a call once it is closed: {call.end} (tells_closed)")
         require(not call.arrivals(), "a call went out once the transport was closed")
 
 
@@ -683,7 +689,7 @@ async def another_event_loop_is_told(kit: Kit) -> None:
 @_case("tells_other_loop")
 async def a_fork_is_told(kit: Kit) -> None:
     """A child would write into its parent's sockets; it is told so, and the parent goes on."""
-    if not hasattr(os, "fork"):
+    if not hasattr(os, "fork"):  # pragma: no cover -- on Windows
         return
     async with serve(echo) as server, kit.transport() as transport:
         (await kit.call(transport, server)).require_own_answer()
@@ -700,7 +706,7 @@ async def a_fork_is_told(kit: Kit) -> None:
         os.close(writing)
         with os.fdopen(reading, "rb") as pipe:
             end = (await asyncio.to_thread(pipe.read)).decode()
-        os.waitpid(child, 0)
+        os.waitpid(child, 0)  # noqa: ASYNC222 -- it has closed its end of the pipe, and is gone
         require(end == "TransportClosed not_sent", f"in a child process: {end or 'it did not come back'}")
         (await kit.call(transport, server)).require_own_answer()
 

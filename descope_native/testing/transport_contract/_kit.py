@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Final
 
@@ -113,6 +113,9 @@ class Call:
         """How often its server has seen it."""
         return self.server.received.count(b"/call-%d/" % self.number) if self.server else 0
 
+    def has_arrived(self) -> bool:
+        return self.arrivals() > 0
+
     def headers(self, name: str) -> list[str]:
         """The values that its answer has under this name."""
         return [] if self.answer is None else self.answer.header_values(name)
@@ -139,7 +142,7 @@ class Kit:
         self.promises = promises
 
     @asynccontextmanager
-    async def transport(self) -> AsyncIterator[Transport]:
+    async def transport(self) -> AsyncGenerator[Transport]:
         """The transport, opened for one case. That it can be closed is looked at each time."""
         opened = self._open(authority().trust)
         transport = await opened.__aenter__()
@@ -155,13 +158,11 @@ class Kit:
 
     async def close(self, opened: AbstractAsyncContextManager[Transport]) -> None:
         """Leave the block, in this task: some clients insist on the one that entered it."""
-        clock = asyncio.timeout(GRACE)
         try:
-            async with clock:
+            async with asyncio.timeout(GRACE):
                 await opened.__aexit__(None, None, None)
         except TimeoutError:
-            require(not clock.expired(), f"closing took longer than {GRACE:g} s")
-            raise
+            raise BrokenPromiseError(f"closing took longer than {GRACE:g} s") from None
 
     def start(
         self,
@@ -249,6 +250,6 @@ async def eventually(condition: Callable[[], bool]) -> bool:
     """Whether this comes to be so before long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(GRACE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 -- what a transport does can only be asked for again
                 await asyncio.sleep(0.002)
     return condition()

@@ -5,7 +5,7 @@ import functools
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
@@ -47,16 +47,16 @@ class Authority:
     def __init__(self) -> None:
         self._authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._authority.configure_trust(context)
+        context.load_verify_locations(cadata=self._authority.cert_pem.bytes().decode())
         self.trust: Final = Trust(context, self._authority.cert_pem.bytes().decode())
 
     def server_context(self, host: str = "localhost", *, days: int = 1) -> ssl.SSLContext:
         """For a server that proves to be this host; with less than 0 days its certificate has expired."""
         until = datetime.now(UTC) + timedelta(days=days)
+        issued = self._authority.issue_cert(host, not_after=until, not_before=until - timedelta(days=30))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._authority.issue_cert(
-            host, not_after=until, not_before=until - timedelta(days=30)
-        ).configure_cert(context)
+        with issued.private_key_and_cert_chain_pem.tempfile() as file:  # OpenSSL takes keys from files only
+            context.load_cert_chain(file)
         return context
 
 
@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: "Server") -> None:
         self._server = server
         self._changed = asyncio.Event()
+        self._is_taken = asyncio.Event()
+        self._is_taken.set()
         self._read = 0
         self.received = bytearray()
         self.is_over = False
@@ -89,9 +91,10 @@ class Connection(asyncio.Protocol):
         self.is_over = True
         self._changed.set()
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- asyncio names it
         self.is_over = True
         self._changed.set()
+        self._is_taken.set()
         self._server.disconnected(self)
 
     async def _more(self) -> None:
@@ -124,6 +127,16 @@ class Connection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
+    def pause_writing(self) -> None:
+        self._is_taken.clear()
+
+    def resume_writing(self) -> None:
+        self._is_taken.set()
+
+    async def taken(self) -> None:
+        """Wait until the other side has taken most of what was sent, or is gone."""
+        await self._is_taken.wait()
+
     def finish(self) -> None:
         """FIN."""
         self.transport.close()
@@ -145,7 +158,6 @@ class Server:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._tasks: list[asyncio.Task[object]] = []
-        self._changed = asyncio.Event()
         self.connections: list[Connection] = []
         self.open: set[Connection] = set()
         self.port = 0
@@ -163,18 +175,9 @@ class Server:
         self.connections.append(connection)
         self.open.add(connection)
         self._tasks.append(asyncio.ensure_future(self._script(connection)))
-        self._changed.set()
 
     def disconnected(self, connection: Connection) -> None:
         self.open.discard(connection)
-        self._changed.set()
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until this is so; looked at when connections come, go or have been looked at for a while."""
-        while not condition():
-            self._changed.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), 0.01)
 
     async def end(self) -> None:
         for connection in list(self.open):
@@ -185,7 +188,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def serve(script: Script, context: ssl.SSLContext | None = None) -> AsyncGenerator[Server]:
     """A server on a free port of localhost, which runs the script for each connection."""
     server = Server(script)
     loop = asyncio.get_running_loop()
