@@ -192,7 +192,10 @@ FAULTS: dict[str, tuple[OpenTransport, str, str]] = {
         "a body was changed",
     ),
     "half a body": (
-        changed('            failure = ConnectionLost("wait"', '            return HttpResponse(status, headers, body) #'),
+        changed(
+            '            failure = ConnectionLost("wait"',
+            "            return HttpResponse(status, headers, body) #",
+        ),
         "an_answer_cut_at_any_byte_is_no_answer",
         "were taken for an answer",
     ),
@@ -312,7 +315,10 @@ async def test_the_kit_finds(fault: str) -> None:
 
 # A claim, a case that shows that the guide's transport cannot make it, and some of what is said.
 CLAIMS = {
-    "can_prove_not_sent": ("nobody_there_is_told", r"refused connection: it raised ConnectionLost \(unknown\)"),
+    "can_prove_not_sent": (
+        "nobody_there_is_told",
+        r"refused connection: it raised ConnectionLost \(unknown\)",
+    ),
     "reuses_connections": ("connections_are_reused", "three calls took 3 connections"),
     "refuses_early_answers": ("an_early_answer_is_not_taken", "an answer was taken that had come before"),
     "tells_other_loop": ("another_event_loop_is_told", "on another event loop: "),
@@ -367,7 +373,13 @@ def test_each_case_has_a_name_and_a_sentence() -> None:
 def test_a_transport_is_named_by_module_and_function() -> None:
     """As on the command line. What is not there is said without a traceback."""
     assert load("test_contract_kit:hanging_when_closed") is hanging_when_closed
-    for wrong in ("", "nowhere:to", "test_contract_kit", "test_contract_kit:nothing", "test_contract_kit:GOOD"):
+    for wrong in (
+        "",
+        "nowhere:to",
+        "test_contract_kit",
+        "test_contract_kit:nothing",
+        "test_contract_kit:GOOD",
+    ):
         with pytest.raises(ValueError, match="no such function"):
             load(wrong)
 
@@ -393,5 +405,3 @@ async def test_a_fork_that_goes_on_is_told() -> None:
         if case.name in {"a_fork_is_told", "another_event_loop_is_told"}:
             with pytest.raises(BrokenPromiseError, match=r"it got an answer, 200 \(tells_other_loop\)"):
                 await case.run(opened)
-
-

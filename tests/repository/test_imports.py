@@ -27,6 +27,8 @@ ARROWS: dict[str, set[str]] = {
         *("_clock", "_numbers", "errors", "transports", "transports._aiohttp", "transports._lifecycle")
     },
     "transports.memory": {"errors", "transports", "transports._lifecycle"},
+    "transports.httpx": {"_numbers", "errors", "transports", "transports._lifecycle"},
+    "transports.recording": {"_numbers", "errors", "transports", "transports._lifecycle"},
     "models": {"_tokens", "errors"},
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},
@@ -53,6 +55,7 @@ PACKAGES = ("_service", "single_flight", "testing", "transports._aiohttp")
 # Who may know a library. attrs and yarl are everybody's.
 OUTSIDE: dict[str, set[str]] = {
     "aiohttp": {"transports.aiohttp", "transports._aiohttp", "testing"},
+    "httpx2": {"transports.httpx"},
     "cattrs": {"converters"},
     "tenacity": {"retrying"},
     "cryptography": {"single_flight"},

@@ -265,7 +265,8 @@ RAY = "8a1b2c3d4e5f-FRA"
         pytest.param(
             answering(answer(200, as_json({"sessionJwt": TOKEN}), f"cf-ray: {RAY}")),
             logging.INFO,
-            rf"finish outcome=session status=200 phase=read elapsed=[\d.]+ attempts=1 host=localhost provider=apple trace_id={RAY}",
+            rf"finish outcome=session status=200 phase=read elapsed=[\d.]+ attempts=1 "
+            rf"host=localhost provider=apple trace_id={RAY}",
             id="session",
         ),
         pytest.param(
@@ -344,9 +345,11 @@ async def test_a_refused_connect_and_a_cancelled_call_are_told_too(caplog: pytes
     assert len(told) == 2
     assert re.fullmatch(
         r"finish outcome=not_sent error=ConnectError phase=connect elapsed=[\d.]+ attempts=3 "
-        r"host=localhost provider=apple reason=refused", told[0]
+        r"host=localhost provider=apple reason=refused",
+        told[0],
     )
     assert re.fullmatch(
         r"finish outcome=unknown error=CancelledError phase=wait elapsed=[\d.]+ attempts=1 "
-        r"host=localhost provider=apple", told[1]
+        r"host=localhost provider=apple",
+        told[1],
     )
