@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-from descope_native import errors
+import descope_native.errors
 from descope_native.errors import DescopeNativeError, Phase, TransportError
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Seal:
 
 _KINDS: Final[dict[str, Any]] = {
     name: kind
-    for name in errors.__all__
-    if isinstance(kind := getattr(errors, name), type) and issubclass(kind, DescopeNativeError)
+    for name in descope_native.errors.__all__
+    if isinstance(kind := getattr(descope_native.errors, name), type) and issubclass(kind, DescopeNativeError)
 }
 
 

@@ -27,8 +27,8 @@ ARROWS: dict[str, set[str]] = {
         *("_clock", "_numbers", "errors", "transports", "transports._aiohttp", "transports._lifecycle")
     },
     "transports.memory": {"errors", "transports", "transports._lifecycle"},
-    "transports.httpx": {"_numbers", "errors", "transports", "transports._lifecycle"},
-    "transports.recording": {"_numbers", "errors", "transports", "transports._lifecycle"},
+    "transports.httpx": {"_clock", "_numbers", "errors", "transports", "transports._lifecycle"},
+    "transports.recording": {"_clock", "_numbers", "errors", "transports", "transports._lifecycle"},
     "models": {"_tokens", "errors"},
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},
@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "starter": {"_call", "_service", "errors", "models"},
     "cookies": {"_tokens", "models"},
     "http_answer": {"errors"},
-    "testing": {"transports"},
+    "testing": {"errors", "transports"},
     "": {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
         *("single_flight", "transports.aiohttp", "transports.memory"),
@@ -60,6 +60,7 @@ OUTSIDE: dict[str, set[str]] = {
     "tenacity": {"retrying"},
     "cryptography": {"single_flight"},
     "joserfc": {"testing"},
+    "trustme": {"testing"},
     "attrs": set(ARROWS),
     "yarl": set(ARROWS),
 }
