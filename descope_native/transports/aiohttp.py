@@ -38,13 +38,7 @@ import ssl as tls
 import sys
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    asynccontextmanager,
-    contextmanager,
-    suppress,
-)
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Final, Self, cast
 
 import aiohttp
@@ -77,7 +71,7 @@ from descope_native.transports._aiohttp.outgoing import (
     run_without_waiting,
 )
 from descope_native.transports._aiohttp.wire import MAX_LINE, Wire
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, Opening, check_max_body, too_large
+from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, check_max_body, opening, too_large
 
 __all__ = ["AiohttpTransport"]
 
@@ -154,7 +148,8 @@ class AiohttpTransport:
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
 
     @classmethod
-    def open(
+    @opening
+    async def open(
         cls,
         *,
         ssl: bool | tls.SSLContext | aiohttp.Fingerprint | None = True,
@@ -163,7 +158,7 @@ class AiohttpTransport:
         connect_timeout: float = _CONNECT_TIMEOUT,
         reuse_connections: bool = True,
         max_body: int = MAX_BODY,
-    ) -> AbstractAsyncContextManager[Self]:
+    ) -> AsyncGenerator[Self]:
         """An async context manager with a session of its own, closed at the end. It is entered once.
 
         Args:
@@ -186,37 +181,28 @@ class AiohttpTransport:
             raise refusal.with_traceback(None) from None
         finally:
             del proxy
-        if ssl is None:
-            ssl = True
+        ssl = True if ssl is None else ssl
         # Not ssl.SSLContext: libraries put another class in its place, and older contexts are none of that.
         if not isinstance(ssl, SSL_ALLOWED_TYPES):
             raise InvalidRequestError("ssl must be a bool, an SSLContext or an aiohttp.Fingerprint")
-        if limit is None:
-            limit = 0
+        limit = 0 if limit is None else limit
         if not is_count(limit, 0):
             raise InvalidRequestError("limit must be a whole number, 0 at least")
         _check_limits(connect_timeout, max_body)
-
-        @asynccontextmanager
-        async def opened() -> AsyncGenerator[Self]:
-            connector = aiohttp.TCPConnector(
-                ssl=ssl,
-                limit=limit,
-                force_close=not reuse_connections,
-                timeout_ceil_threshold=math.inf,
-            )
-            async with aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
-            ) as session:
-                transport = cls(session, connect_timeout=connect_timeout, max_body=max_body)
-                transport._proxy = checked_proxy
-                transport._is_borrowed = False
-                try:
-                    yield transport
-                finally:
-                    await transport.close()
-
-        return Opening(opened())
+        connector = aiohttp.TCPConnector(
+            ssl=ssl,
+            limit=limit,
+            force_close=not reuse_connections,
+            timeout_ceil_threshold=math.inf,
+        )
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+            transport = cls(session, connect_timeout=connect_timeout, max_body=max_body)
+            transport._proxy = checked_proxy
+            transport._is_borrowed = False
+            try:
+                yield transport
+            finally:
+                await transport.close()
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """See `descope_native.Transport`."""

@@ -472,7 +472,7 @@ async def proxy_refuses() -> None:
 
 @row(InvalidRequestError)
 async def proxy_is_no_url() -> None:
-    AiohttpTransport.open(proxy=f"http://usher:{PASSWORD}@localhost:99999")
+    await AiohttpTransport.open(proxy=f"http://usher:{PASSWORD}@localhost:99999").__aenter__()
 
 
 @row(InvalidRequestError)

@@ -1,6 +1,8 @@
 """What an error says, to the word: a changed text is a changed error to whoever searches for it."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -29,6 +31,13 @@ class Nowhere:
 
 def finisher(project_id: Any = PROJECT, **options: Any) -> NativeOAuthFinisher:
     return NativeOAuthFinisher(project_id, Nowhere(), **options)
+
+
+def enter(opening: AbstractAsyncContextManager[object]) -> None:
+    async def entering() -> None:
+        await opening.__aenter__()
+
+    asyncio.run(entering())
 
 
 def request(**options: Any) -> FinishRequest:
@@ -90,11 +99,11 @@ REFUSALS: list[tuple[Callable[[], object], str]] = [
         "user must be an AppleUser or the JSON text of an object, 4096 characters and 64 brackets at most",
     ),
     (
-        lambda: AiohttpTransport.open(ssl=1),  # type: ignore[arg-type]
+        lambda: enter(AiohttpTransport.open(ssl=1)),  # type: ignore[arg-type]
         "ssl must be a bool, an SSLContext or an aiohttp.Fingerprint",
     ),
-    (lambda: AiohttpTransport.open(limit=-1), "limit must be a whole number, 0 at least"),
-    (lambda: AiohttpTransport.open(proxy="x"), "proxy must be an absolute http or https URL"),
+    (lambda: enter(AiohttpTransport.open(limit=-1)), "limit must be a whole number, 0 at least"),
+    (lambda: enter(AiohttpTransport.open(proxy="x")), "proxy must be an absolute http or https URL"),
     (
         lambda: AiohttpTransport(None),  # type: ignore[arg-type]
         "session must be an aiohttp.ClientSession",
