@@ -134,7 +134,7 @@ async def test_the_phone_needs_what_start_gave(
 
 def test_something_that_start_never_gave_is_refused_in_python_too() -> None:
     """With the name of what is missing."""
-    with pytest.raises(ValueError, match="^client_id is missing"):
+    with pytest.raises(ValueError, match=r"^client_id is missing"):
         FakeDescope().phone(object())
 
 

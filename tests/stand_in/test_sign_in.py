@@ -302,7 +302,7 @@ def circle() -> dict[str, object]:
 @pytest.mark.parametrize("user", [circle(), {"customAttributes": {"x": object()}}], ids=["circle", "object"])
 def test_a_user_that_is_no_json_is_refused(user: dict[str, object]) -> None:
     """Without an error of the JSON library's behind it; and the refusal can be pickled."""
-    with pytest.raises(ValueError, match="^user is not JSON$") as caught:
+    with pytest.raises(ValueError, match=r"^user is not JSON$") as caught:
         FakeDescope().sign_in(user=user)
     assert caught.value.__cause__ is None
     assert str(pickle.loads(pickle.dumps(caught.value))) == "user is not JSON"

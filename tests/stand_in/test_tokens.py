@@ -111,8 +111,8 @@ async def test_without_joserfc_tokens_say_that_they_are_unsecured(monkeypatch: p
 
 def test_signatures_can_be_insisted_on_and_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rather than tokens that nothing accepts, there is an error that names what to install."""
-    assert claims_of(f".{str(FakeDescope(signed=False).sign_in().id_token)}")["alg"] == "none"
-    assert claims_of(f".{str(FakeDescope(signed=True).sign_in().id_token)}")["alg"] == "RS256"
+    assert claims_of(f".{FakeDescope(signed=False).sign_in().id_token!s}")["alg"] == "none"
+    assert claims_of(f".{FakeDescope(signed=True).sign_in().id_token!s}")["alg"] == "RS256"
     monkeypatch.setitem(sys.modules, "joserfc", None)
     with pytest.raises(ImportError, match=r"descope_native\[testing\]"):
         FakeDescope(signed=True)
