@@ -1,54 +1,25 @@
-"""The stand-in itself: what it remembers, and what it answers."""
+"""The stand-in itself: what can be asked of it, in Python and as a service."""
 
 import asyncio
-import json
-import random
-import string
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
-from email.utils import format_datetime
-from functools import cached_property
-from types import NoneType
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import attrs
 
-from descope_native.testing._json import (
-    Json,
-    RefusedError,
-    dump,
-    json_response,
-    merge,
-    optional,
-    read_object,
-    required,
-)
-from descope_native.testing._openapi import (
-    CALLS,
-    DESCRIPTION,
-    FAIL_NEXT,
-    FINISH,
-    KEYS,
-    SIGN_IN,
-    START,
-    openapi,
-)
-from descope_native.testing._records import Call, DroppedError, Fault, Proof, read_fault, record
-from descope_native.testing._tokens import Signer, make_signer
-from descope_native.testing._users import (
-    apple_user_json,
-    check_text,
-    describe,
-    made_user,
-    parse_apple_user_json,
-    with_name,
-)
+from descope_native.testing import _openapi as paths
+from descope_native.testing._bearer import check_project, refresh_token
+from descope_native.testing._devices import Devices
+from descope_native.testing._faults import DroppedError, Fault, Faults, read_fault
+from descope_native.testing._journal import MAX_CALLS, Call, record
+from descope_native.testing._json import Json, RefusedError, json_response, optional, read_object, required
+from descope_native.testing._phone import Proof, Providers, hashed, read_started
+from descope_native.testing._sessions import Sessions
+from descope_native.testing._settings import Settings
+from descope_native.testing._sign_ins import SignIns, Start
+from descope_native.testing._users import describe
 from descope_native.transports import HttpRequest, HttpResponse
-
-_ALPHABET: Final = string.ascii_letters + string.digits
-_NO_FAULT: Final = Fault()
 
 
 class FakeDescope:
@@ -58,29 +29,35 @@ class FakeDescope:
     sign-ins and users in memory. Any well-formed finish spends the state that it names, whether or not it
     gets a session for it.
 
-    Tokens are signed (RS256, one key per process) where joserfc is installed, which the extra ``testing``
-    brings. Without it they are unsecured JWTs, which say so in their header, and the key set is empty.
+    Tokens are signed (RS256) where joserfc is installed, which the extra ``testing`` brings. Without it they
+    are unsecured JWTs, which say so in their header, and the key set is empty.
 
     Args:
         project_id: the one project that it knows.
         auth_management_key: what requests must have beside the project id, if anything.
         tokens: where an answer has them: ``"body"``, or ``"cookies"`` only.
+        device_tokens: whether finish gives tokens that mark the device. Those that a request has are
+            checked in any case.
         session_cookie_name: instead of ``DS``; then the answer names it.
         refresh_cookie_name: instead of ``DSR``; then the answer names it.
         cookie_domain: of the cookies; the host's own if empty.
         cookie_path: of the cookies.
         state_lifetime: seconds from start to finish.
         session_lifetime: seconds that a session token is valid for.
-        refresh_lifetime: seconds that a refresh token and its cookie are valid for.
+        refresh_lifetime: seconds that a refresh token, its cookie and a device token are valid for.
         clock: tells unix seconds.
-        seed: makes ids, states and codes the same each time, instead of secrets that nobody can guess.
+        signed: true insists on signed tokens, false on unsecured ones; None takes what can be had.
+        seed: makes ids, states, codes and the signing key the same each time, instead of secrets that
+            nobody can guess. With a ``clock`` that stands still, tokens are the same in every process.
 
     Raises:
-        ValueError: ``tokens`` is neither of the two.
+        ValueError: ``tokens`` is neither of the two, or a cookie's name, domain or path cannot be one.
+        ImportError: ``signed`` is true, and joserfc is not installed.
 
     Attributes:
         project_id: as given.
-        calls: the requests that it got, secrets masked, in order.
+        calls: the last 1000 requests that it got, secrets masked, in order.
+        starts: what the last 1000 accepted starts asked for, in order.
     """
 
     def __init__(
@@ -89,6 +66,7 @@ class FakeDescope:
         *,
         auth_management_key: str | None = None,
         tokens: Literal["body", "cookies"] = "body",
+        device_tokens: bool = False,
         session_cookie_name: str | None = None,
         refresh_cookie_name: str | None = None,
         cookie_domain: str = "",
@@ -97,154 +75,158 @@ class FakeDescope:
         session_lifetime: int = 600,
         refresh_lifetime: int = 2_419_200,
         clock: Callable[[], float] = time.time,
+        signed: bool | None = None,
         seed: int | None = None,
     ) -> None:
-        if tokens not in {"body", "cookies"}:
-            raise ValueError("tokens is 'body' or 'cookies'")
         self.project_id = project_id
         self.calls: list[Call] = []
-        credentials = f"{project_id}:{auth_management_key}" if auth_management_key else project_id
-        self._authorization = f"Bearer {credentials}"
-        self._tokens = tokens
-        self._session_cookie_name = session_cookie_name
-        self._refresh_cookie_name = refresh_cookie_name
-        self._cookie_domain = cookie_domain
-        self._cookie_path = cookie_path
-        self._state_lifetime = state_lifetime
-        self._session_lifetime = session_lifetime
-        self._refresh_lifetime = refresh_lifetime
-        self._clock = clock
-        self._random = random.SystemRandom() if seed is None else random.Random(seed)  # noqa: S311 -- asked for
-        self._states: dict[str, _State] = {}
-        self._users: dict[str, Json] = {}
-        self._told_by_apple: set[str] = set()
-        self._next_faults: list[Fault] = []
-        self._rules: list[tuple[Callable[[HttpRequest], bool], Fault]] = []
+        self.starts: list[Start] = []
+        self._settings = settings = Settings(
+            project_id=project_id,
+            auth_management_key=auth_management_key,
+            tokens=tokens,
+            device_tokens=device_tokens,
+            session_cookie_name=session_cookie_name,
+            refresh_cookie_name=refresh_cookie_name,
+            cookie_domain=cookie_domain,
+            cookie_path=cookie_path,
+            state_lifetime=state_lifetime,
+            session_lifetime=session_lifetime,
+            refresh_lifetime=refresh_lifetime,
+            clock=clock,
+            signed=signed,
+            seed=seed,
+        )
+        self._providers = Providers(settings)
+        self._sign_ins = SignIns(settings, self._providers)
+        self._devices = Devices(settings)
+        self._sessions = Sessions(settings, self._devices)
+        self._faults = Faults()
         self._routes: dict[str, tuple[str, Callable[[HttpRequest, Fault], HttpResponse]]] = {
-            START: ("POST", self._start),
-            FINISH: ("POST", self._finish),
-            KEYS.format(projectId=project_id): ("GET", self._keys),
-            SIGN_IN: ("POST", self._sign_in),
-            FAIL_NEXT: ("POST", self._fail_next),
-            CALLS: ("GET", self._list_calls),
-            DESCRIPTION: ("GET", self._describe_itself),
+            paths.START: ("POST", self._start),
+            paths.FINISH: ("POST", self._finish),
+            paths.REFRESH: ("POST", self._refresh),
+            paths.LOGOUT: ("POST", self._log_out),
+            paths.ME: ("GET", self._me),
+            paths.KEYS.format(projectId=project_id): ("GET", self._keys),
+            paths.HEALTH: ("GET", self._health),
+            paths.SIGN_IN: ("POST", self._sign_in),
+            paths.PHONE: ("POST", self._phone),
+            paths.FAIL_NEXT: ("POST", self._fail_next),
+            paths.CALLS: ("GET", self._list_calls),
+            paths.RESET: ("POST", self._reset),
+            paths.DESCRIPTION: ("GET", self._describe_itself),
         }
 
     def __repr__(self) -> str:
         return f"<FakeDescope {self.project_id}, {len(self.calls)} calls>"
 
-    def serve(self, host: str = "localhost", port: int = 0) -> AbstractAsyncContextManager[str]:
+    def serve(
+        self,
+        host: str = "localhost",
+        port: int = 0,
+        *,
+        allowed_hosts: Collection[str] = (),
+        request_timeout: float = 60.0,
+    ) -> AbstractAsyncContextManager[str]:
         """An async context manager that serves over HTTP and gives the base URL.
+
+        POST takes JSON only, pages of other sites are refused, and so is a ``Host`` that is neither an IP
+        address, ``localhost``, nor the name that is served, lest a name that is bound to this machine lets
+        another site's page read it. A line for each request goes to the logger ``descope_native.testing``.
 
         Args:
             host: a name or an address; every address of a name is listened on.
             port: 0 for a free one.
+            allowed_hosts: more names that it answers to, as those of a container.
+            request_timeout: seconds that a request may take to arrive, and a connection may idle.
         """
         from descope_native.testing._server import serve  # noqa: PLC0415 -- loads aiohttp
 
-        return serve(self, host, port)
+        return serve(self, host, port, allowed_hosts, request_timeout)
 
     # --- the phone
 
     def sign_in(
         self,
-        provider: str | None = None,
+        provider: str = "google",
         *,
         email: str = "ada@example.com",
         name: str = "Ada Lovelace",
-        state_id: str | None = None,
-        implicit: bool | None = None,
+        implicit: bool = False,
         user: Mapping[str, Any] | None = None,
     ) -> Proof:
-        """Be the phone: sign in with the provider, and return what the app then has.
+        """Start a sign-in and be the phone, in one: return what the app then has.
 
         Args:
-            provider: ``google`` unless given. Apple tells a user's name the first time only.
+            provider: Apple tells a user's name the first time only.
             email: who the user is: the same email is the same user.
             name: given names first, family name last.
-            state_id: from an earlier ``/v1/auth/oauth/native/start``. Without it, this call starts too.
-            implicit: whether the app gets an id token or a code. From Google it is always an id token,
-                from others a code unless given.
+            implicit: whether the app gets an id token or a code. From Google it is always an id token.
             user: more of the answer's ``user`` object, under its wire names.
 
         Raises:
-            ValueError: ``user`` cannot be in an answer; the state is unknown, or was started otherwise.
+            ValueError: ``user`` cannot be in an answer.
         """
         described = describe(email, name, user or {})
-        if state_id is None:
-            state_id = self._begin(provider or "google", implicit=bool(implicit))
-        state = self._states.get(state_id)
-        if state is None:
-            raise RefusedError(409, "E011004", "no sign-in has this state")
-        if provider not in {None, state.provider} or (implicit and not state.implicit):
-            raise RefusedError(409, "E011004", "the sign-in was started otherwise")
-        state.described = described
-        if state.implicit:
-            state.id_token = self._id_token(state)
-        else:
-            state.code = self._secret(43)
-        return Proof(
-            provider=state.provider,
-            state_id=state_id,
-            code=state.code,
-            id_token=state.id_token,
-            nonce=state.nonce,
-            user=self._apple_user_json_once(state),
-        )
+        started = self._sign_ins.begin(provider, implicit=implicit)
+        return self._providers.sign_in(started, described, started.nonce)
 
-    def _begin(self, provider: str, *, implicit: bool) -> str:
-        check_text(provider, "provider")
-        state_id = self._secret(32)
-        self._states[state_id] = _State(
-            provider=provider,
-            implicit=implicit or provider == "google",
-            nonce=self._secret(24),
-            expires=self._clock() + self._state_lifetime,
-        )
-        return state_id
+    def phone(
+        self,
+        started: object,
+        *,
+        email: str = "ada@example.com",
+        name: str = "Ada Lovelace",
+        user: Mapping[str, Any] | None = None,
+        hash_nonce: bool = False,
+        send_nonce: bool = True,
+    ) -> Proof:
+        """Be the phone for a sign-in that was started: return what the app then has.
 
-    def _apple_user_json_once(self, state: "_State") -> str | None:
-        email = state.described["email"]
-        if state.provider != "apple" or email in self._told_by_apple:
-            return None
-        self._told_by_apple.add(email)
-        return apple_user_json(state.described)
+        Args:
+            started: what start gave: a ``StartResult`` or another object with its names, or a mapping such
+                as the JSON answer. The phone needs ``client_id`` and ``nonce``; ``implicit`` decides between
+                id token and code, and is false unless given; ``state_id`` only ends up in the proof.
+            email, name, user: as for `sign_in`.
+            hash_nonce: let the provider have the nonce's SHA-256, as some libraries do. Finish refuses it.
+            send_nonce: false keeps the nonce from the provider, as some libraries do. Finish refuses it.
+
+        Raises:
+            ValueError: ``started`` is not what start gave, or ``user`` cannot be in an answer.
+        """
+        described = describe(email, name, user or {})
+        read = read_started(started)
+        nonce = hashed(read.nonce) if hash_nonce else read.nonce
+        return self._providers.sign_in(read, described, nonce if send_nonce else None)
 
     # --- faults
 
     def fail_next(self, *faults: Fault) -> None:
         """Let the next finish calls go wrong, one for each fault, whatever the rules say."""
-        self._next_faults += faults
+        self._faults.fail_next(*faults)
 
     def fail_when(self, predicate: Callable[[HttpRequest], bool], fault: Fault) -> None:
         """Let every call go wrong of which the predicate is true; the oldest rule first."""
-        self._rules.append((predicate, fault))
+        self._faults.fail_when(predicate, fault)
 
     def mend(self) -> None:
         """Forget all faults."""
-        self._next_faults.clear()
-        self._rules.clear()
+        self._faults.clear()
 
-    def _fault_for(self, request: HttpRequest) -> Fault:
-        if self._next_faults and request.url.path == FINISH:
-            return self._next_faults.pop(0)
-        return next((fault for predicate, fault in self._rules if predicate(request)), _NO_FAULT)
+    def reset(self) -> None:
+        """Forget all faults, `calls` and `starts`. Users, sign-ins and sessions stay."""
+        self._faults.clear()
+        self.calls.clear()
+        self.starts.clear()
 
     # --- the service
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer; where a fault drops the connection, raise ``ConnectionResetError``."""
-        fault = self._fault_for(request)
-        own_answer = self._answer(request, fault) if fault.takes_effect else None
-        if fault.drop in {"before", "after"}:
-            answer = None
-        elif fault.status is not None:
-            answer = HttpResponse(fault.status, fault.headers, fault.body)
-        else:
-            answer = own_answer
-        if answer is not None and fault.fields:
-            answer = attrs.evolve(answer, body=dump(merge(json.loads(answer.body), fault.fields)))
-        self.calls.append(record(request, None if answer is None else answer.status))
+        fault = self._faults.take(request, is_finish=request.url.path == paths.FINISH)
+        answer = fault.spoil(self._answer(request, fault) if fault.takes_effect else None)
+        _append(self.calls, record(request, answer))
         if fault.delay:
             await asyncio.sleep(fault.delay)
         if answer is None or fault.drop:
@@ -253,7 +235,7 @@ class FakeDescope:
         return answer
 
     def _answer(self, request: HttpRequest, fault: Fault) -> HttpResponse:
-        trace_id = ("cf-ray", f"{self._secret(16)}-FAKE")
+        trace_id = ("cf-ray", f"{self._settings.secret(16)}-FAKE")
         route = self._routes.get(request.url.path)
         if route is None:
             return RefusedError(404, "E011003", "there is no such path").as_response(trace_id)
@@ -267,107 +249,77 @@ class FakeDescope:
             return refusal.as_response(trace_id)
         return attrs.evolve(answer, headers=(*answer.headers, trace_id))
 
-    def _authorize(self, request: HttpRequest) -> None:
-        given = [value for name, value in request.headers.items() if name.lower() == "authorization"]
-        if given != [self._authorization]:
-            raise RefusedError(401, "E111119", "the project id or key is wrong")
-
     def _start(self, request: HttpRequest, _: Fault) -> HttpResponse:
-        self._authorize(request)
+        token = refresh_token(request, self._settings)
+        user_id = None if token is None else self._sessions.user_of(token)["userId"]
         body = read_object(request.body)
-        optional(body, "loginOptions", dict)
-        state_id = self._begin(required(body, "provider"), implicit=optional(body, "implicit", bool) or False)
-        state = self._states[state_id]
+        recognized = self._devices.recognize(request)
+        start = Start(
+            provider=required(body, "provider"),
+            implicit=optional(body, "implicit", bool),
+            login_options=optional(body, "loginOptions", dict),
+            user_id=user_id,
+            known_device="knownDeviceJwt" in recognized,
+            trusted_device="trustedDeviceJwt" in recognized,
+        )
+        started = self._sign_ins.begin(start.provider, implicit=bool(start.implicit))
+        _append(self.starts, start)
         return json_response(
             {
-                "clientId": state.client_id,
-                "stateId": state_id,
-                "nonce": state.nonce,
-                "implicit": state.implicit,
+                "clientId": started.client_id,
+                "stateId": started.state_id,
+                "nonce": started.nonce,
+                "implicit": started.implicit,
             }
         )
 
     def _finish(self, request: HttpRequest, fault: Fault) -> HttpResponse:
-        self._authorize(request)
+        check_project(request, self._settings)
         body = read_object(request.body)
-        provider, state_id = required(body, "provider"), required(body, "stateId")
-        code, id_token = optional(body, "code", str), optional(body, "idToken", str)
-        told = parse_apple_user_json(optional(body, "user", (str, NoneType)) or "")
-        if bool(code) == bool(id_token):
-            raise RefusedError(400, "E011002", "exactly one of code and idToken is needed")
-        state = self._states.pop(state_id, None)
-        if state is None:
-            raise RefusedError(400, "E061301", "the state is unknown, or spent")
-        if state.expires <= self._clock():
-            raise RefusedError(400, "E061301", "the sign-in has expired")
-        if state.provider != provider:
-            raise RefusedError(400, "E061301", "the sign-in is with another provider")
-        if (state.code, state.id_token) != (code, id_token):
-            raise RefusedError(400, "E061301", "the provider did not issue this proof")
-        return self._session(state, told, in_cookies=(fault.tokens or self._tokens) == "cookies")
+        recognized = self._devices.recognize(request)
+        finish = self._sign_ins.finish(body)
+        return self._sessions.open(finish, recognized, in_cookies=self._in_cookies(fault))
 
-    def _session(self, state: "_State", told: Json, *, in_cookies: bool) -> HttpResponse:
-        now = int(self._clock())
-        known = self._users.get(state.described["email"])
-        user = made_user(
-            with_name(state.described, told, known) if state.provider == "apple" else state.described,
-            known,
-            user_id=f"U2{self._secret(25)}",
-            provider=state.provider,
-            now=now,
-        )
-        self._users[user["email"]] = user
-        session = self._token("DS", user, now, self._session_lifetime)
-        refresh = self._token("DSR", user, now, self._refresh_lifetime)
-        answer: Json = {
-            "sessionJwt": "" if in_cookies else session,
-            "refreshJwt": "" if in_cookies else refresh,
-            "cookieDomain": self._cookie_domain,
-            "cookiePath": self._cookie_path,
-            "cookieMaxAge": self._refresh_lifetime,
-            "cookieExpiration": now + self._refresh_lifetime,
-            "user": user,
-            "firstSeen": known is None,
-            "idpResponse": {
-                "samlResponse": "",
-                "samlGeneratedUser": "",
-                "samlGeneratedRoles": "",
-                "oidcResponse": "",
-                "oidcGeneratedUser": "",
-                "oidcGeneratedRoles": "",
-                "idpGroups": [],
-                "idpSAMLAttributes": {},
-                "idpOIDCClaims": {},
-            },
-            "sessionExpiration": now + self._session_lifetime,
-            "nextRefreshSeconds": max(self._session_lifetime - 20, 0),
-            "cookieName": self._refresh_cookie_name or "",
-            "sessionCookieName": self._session_cookie_name or "",
-            "sessionCookieDomain": self._cookie_domain,
-            "externalToken": "",
-            "trustedDeviceJwt": "",
-            "tenantSSOID": "",
-            "claims": {},
-            "unsavedSSO": False,
-        }
-        cookies = [
-            self._cookie(self._session_cookie_name or "DS", session, now, self._session_lifetime),
-            self._cookie(self._refresh_cookie_name or "DSR", refresh, now, self._refresh_lifetime),
-        ]
-        return json_response(answer, *(cookies if in_cookies else []))
+    def _refresh(self, request: HttpRequest, fault: Fault) -> HttpResponse:
+        token = refresh_token(request, self._settings) or ""
+        return self._sessions.refresh(token, in_cookies=self._in_cookies(fault))
+
+    def _log_out(self, request: HttpRequest, fault: Fault) -> HttpResponse:
+        token = refresh_token(request, self._settings) or ""
+        return self._sessions.close(token, in_cookies=self._in_cookies(fault))
+
+    def _me(self, request: HttpRequest, _: Fault) -> HttpResponse:
+        return json_response(self._sessions.user_of(refresh_token(request, self._settings) or ""))
+
+    def _in_cookies(self, fault: Fault) -> bool:
+        return (fault.tokens or self._settings.tokens) == "cookies"
 
     def _keys(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        return json_response({"keys": self._signer.keys})
+        return json_response({"keys": self._settings.signer.keys})
+
+    # --- of the stand-in only
+
+    def _health(self, _: HttpRequest, __: Fault) -> HttpResponse:
+        return json_response({"status": "ok"})
 
     def _sign_in(self, request: HttpRequest, _: Fault) -> HttpResponse:
         body = read_object(request.body)
         proof = self.sign_in(
-            optional(body, "provider", str),
-            state_id=optional(body, "stateId", str),
-            implicit=optional(body, "implicit", bool),
+            optional(body, "provider", str) or "google",
+            implicit=optional(body, "implicit", bool) or False,
             user=optional(body, "user", dict),
         )
-        return json_response({**proof.as_json(), "nonce": proof.nonce})
+        return _handed_over(proof)
+
+    def _phone(self, request: HttpRequest, _: Fault) -> HttpResponse:
+        body = read_object(request.body)
+        proof = self.phone(
+            body,
+            user=optional(body, "user", dict),
+            hash_nonce=optional(body, "hashNonce", bool) or False,
+            send_nonce=optional(body, "sendNonce", bool) is not False,
+        )
+        return _handed_over(proof)
 
     def _fail_next(self, request: HttpRequest, _: Fault) -> HttpResponse:
         self.fail_next(read_fault(read_object(request.body)))
@@ -376,73 +328,19 @@ class FakeDescope:
     def _list_calls(self, _: HttpRequest, __: Fault) -> HttpResponse:
         return json_response({"calls": [attrs.asdict(call) for call in self.calls]})
 
+    def _reset(self, _: HttpRequest, __: Fault) -> HttpResponse:
+        self.reset()
+        return json_response({})
+
     def _describe_itself(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        return json_response(openapi())
-
-    # --- secrets
-
-    def _secret(self, length: int) -> str:
-        return "".join(self._random.choices(_ALPHABET, k=length))
-
-    @cached_property
-    def _signer(self) -> Signer:
-        return make_signer()
-
-    def _id_token(self, state: "_State") -> str:
-        now = int(self._clock())
-        return self._signer.encode(
-            {
-                "iss": f"https://{state.provider}.example.com",
-                "aud": state.client_id,
-                "sub": state.described["email"],
-                "email": state.described["email"],
-                "nonce": state.nonce,
-                "iat": now,
-                "exp": now + 3600,
-            }
-        )
-
-    def _token(self, kind: Literal["DS", "DSR"], user: Json, now: int, lifetime: int) -> str:
-        rexp = datetime.fromtimestamp(now + self._refresh_lifetime, UTC)
-        tenants = {
-            tenant["tenantId"]: {"roles": tenant["roleNames"], "permissions": tenant["permissions"]}
-            for tenant in user["userTenants"]
-        }
-        return self._signer.encode(
-            {
-                "amr": ["oauth"],
-                "drn": kind,
-                "exp": now + lifetime,
-                "iat": now,
-                "iss": self.project_id,
-                "jti": self._secret(22),
-                "permissions": user["permissions"],
-                "rexp": f"{rexp:%Y-%m-%dT%H:%M:%SZ}",
-                "roles": user["roleNames"],
-                "sub": user["userId"],
-                "tenants": tenants,
-            }
-        )
-
-    def _cookie(self, name: str, token: str, now: int, lifetime: int) -> tuple[str, str]:
-        expires = format_datetime(datetime.fromtimestamp(now + lifetime, UTC), usegmt=True)
-        domain = f"; Domain={self._cookie_domain}" if self._cookie_domain else ""
-        value = f"{name}={token}; Path={self._cookie_path}{domain}; Expires={expires}; Max-Age={lifetime}"
-        return "Set-Cookie", f"{value}; HttpOnly; Secure; SameSite=None"
+        return json_response(paths.openapi())
 
 
-@attrs.define(kw_only=True)
-class _State:
-    """A sign-in between start and finish."""
+def _handed_over(proof: Proof) -> HttpResponse:
+    facts: Json = {**proof.as_json(), "nonce": proof.nonce}
+    return json_response(facts)
 
-    provider: str
-    implicit: bool
-    nonce: str
-    expires: float
-    described: Json = attrs.field(factory=dict[str, Any])
-    code: str | None = None
-    id_token: str | None = None
 
-    @property
-    def client_id(self) -> str:
-        return f"com.example.{self.provider}"
+def _append(records: list[Any], new: object) -> None:
+    records.append(new)
+    del records[:-MAX_CALLS]

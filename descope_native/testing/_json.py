@@ -1,18 +1,21 @@
 """Literal JSON in and out, and how the service says no."""
 
 import json
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from descope_native.transports import HttpResponse
 
 Json = dict[str, Any]
 
+_MAX_DEPTH: Final = 64
 _DESCRIPTIONS: Final = {
     "E011001": "Request is malformed",
     "E011002": "Request is missing required arguments",
     "E011003": "Request is invalid",
     "E011004": "Request has an invalid argument",
     "E061301": "Failed to exchange code",
+    "E062504": "Token expired",
     "E111119": "Unauthorized",
 }
 
@@ -48,11 +51,27 @@ def dump(value: object) -> bytes:
 
 
 def parse_object(body: bytes | str) -> Json | None:
-    """A JSON object, or None if it is none."""
+    """A JSON object, or None if it is none or is nested too deeply to be handled."""
     try:
-        return as_object(json.loads(body, parse_constant=_no_constant))
+        value = as_object(json.loads(body, parse_constant=_no_constant))
     except (ValueError, RecursionError):
         return None
+    return value if _is_shallow(value) else None
+
+
+def _is_shallow(value: object) -> bool:
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return True
+    return False
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("Json", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def as_object(value: Any) -> Json | None:
@@ -77,6 +96,7 @@ def optional(body: Json, key: str, kind: type[Any] | tuple[type[Any], ...]) -> A
     value = body.get(key)
     if key in body and not isinstance(value, kind):
         raise RefusedError(400, "E011001", f"{key} has the wrong type")
+    check_text(value, key)
     return value
 
 
@@ -86,6 +106,14 @@ def required(body: Json, key: str) -> str:
     if not value:
         raise RefusedError(400, "E011002", f"{key} is missing")
     return value
+
+
+def check_text(value: object, where: str) -> None:
+    """Refuse half a surrogate pair, which no token can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RefusedError(400, "E011004", f"{where} holds text that cannot be encoded") from None
 
 
 def merge(into: Json | None, fields: Json) -> Json:

@@ -6,10 +6,16 @@ from descope_native.testing._json import Json
 
 START: Final = "/v1/auth/oauth/native/start"
 FINISH: Final = "/v1/auth/oauth/native/finish"
+REFRESH: Final = "/v1/auth/refresh"
+LOGOUT: Final = "/v1/auth/logout"
+ME: Final = "/v1/auth/me"
 KEYS: Final = "/v2/keys/{projectId}"
+HEALTH: Final = "/health"
 SIGN_IN: Final = "/stand-in/sign-in"
+PHONE: Final = "/stand-in/phone"
 FAIL_NEXT: Final = "/stand-in/fail-next"
 CALLS: Final = "/stand-in/calls"
+RESET: Final = "/stand-in/reset"
 DESCRIPTION: Final = "/stand-in/openapi.json"
 
 _TEXT: Final[Json] = {"type": "string"}
@@ -50,7 +56,7 @@ _IDP_RESPONSE: Final = _whole(
 )
 _SESSION: Final = _whole(
     (_TEXT, "sessionJwt refreshJwt cookieDomain cookiePath cookieName sessionCookieName sessionCookieDomain"),
-    (_TEXT, "externalToken trustedDeviceJwt tenantSSOID"),
+    (_TEXT, "externalToken knownDeviceJwt trustedDeviceJwt tenantSSOID"),
     (_NUMBER, "cookieMaxAge cookieExpiration sessionExpiration nextRefreshSeconds"),
     (_FLAG, "firstSeen unsavedSSO"),
     (_ANYTHING, "claims"),
@@ -61,7 +67,7 @@ _ERROR: Final = _whole((_TEXT, "errorCode errorDescription errorMessage"))
 _STARTED: Final = _whole((_TEXT, "clientId stateId nonce"), (_FLAG, "implicit"))
 _PROOF: Final = _object(
     {"provider": _TEXT, "stateId": _TEXT, "code": _TEXT, "idToken": _TEXT, "user": _TEXT, "nonce": _TEXT},
-    *("provider", "stateId", "nonce"),
+    *("provider", "nonce"),
 )
 
 _START_REQUEST: Final = _object({"provider": _NAME, "loginOptions": _ANYTHING, "implicit": _FLAG}, "provider")
@@ -73,13 +79,19 @@ _FINISH_REQUEST: Final = _object(
         _object({"idToken": _NAME, "code": {"type": "string", "maxLength": 0}}, "idToken"),
     ]
 }
-_SIGN_IN_REQUEST: Final = _object(
+_PERSON: Final[Json] = {"type": "object", "properties": {"email": _NAME, "name": _TEXT}}
+_SIGN_IN_REQUEST: Final = _object({"provider": _TEXT, "implicit": _FLAG, "user": _PERSON})
+_PHONE_REQUEST: Final = _object(
     {
-        "provider": _TEXT,
-        "stateId": _TEXT,
+        "clientId": _NAME,
+        "nonce": _NAME,
         "implicit": _FLAG,
-        "user": {"type": "object", "properties": {"email": _NAME, "name": _TEXT}},
-    }
+        "stateId": _TEXT,
+        "user": _PERSON,
+        "hashNonce": _FLAG,
+        "sendNonce": _FLAG,
+    },
+    *("clientId", "nonce"),
 )
 _FAULT: Final = _object(
     {
@@ -97,70 +109,114 @@ _FAULT: Final = _object(
 
 def openapi() -> Json:
     """An OpenAPI 3 description of everything that the stand-in serves."""
-    start = _operation("start", "Begin a sign-in.", _STARTED, _START_REQUEST, "401")
-    start["responses"]["200"]["links"] = {
-        "signIn": {"operationId": "signIn", "requestBody": {"stateId": "$response.body#/stateId"}}
-    }
-    sign_in = _operation(
-        "signIn", "Be the phone: sign in with the provider.", _PROOF, _SIGN_IN_REQUEST, "409"
-    )
-    sign_in["responses"]["200"]["links"] = {
-        "finish": {
-            "operationId": "finish",
-            "requestBody": "$response.body",
-            "x-schemathesis": {"merge_body": False},  # else it makes up a second proof beside this one
-        }
-    }
     return {
         "openapi": "3.0.3",
         "info": {
             "title": "A stand-in for Descope's native sign-in",
-            "version": "1",
-            "description": f"What is below /stand-in/ is of the stand-in only. {_ABOUT_ERRORS}",
+            "version": "2",
+            "description": f"{HEALTH} and what is below /stand-in/ is of the stand-in only. {_ABOUT_ERRORS}",
         },
         "components": {
             "securitySchemes": {
                 "project": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The project id, or project id:auth management key.",
+                    "description": _ABOUT_BEARERS,
                 }
             }
         },
         "paths": {
-            START: {"post": start},
+            START: {"post": _start()},
             FINISH: {
                 "post": _operation(
-                    "finish", "Trade the proof for a session, once.", _SESSION, _FINISH_REQUEST, "401"
+                    *("finish", "Trade the proof for a session, once.", _SESSION, _FINISH_REQUEST, "401"),
+                    headers=_DEVICE_HEADERS,
                 )
             },
+            REFRESH: {"post": _operation("refresh", "Another session token.", _SESSION, None, "401")},
+            LOGOUT: {"post": _operation("logout", "End a session.", _ANYTHING, None, "401")},
+            ME: {"get": _operation("me", "Whose session it is.", _USER, None, "401")},
             KEYS: {
                 "get": {
                     **_operation("keys", "The keys that sign the tokens.", _whole((_OBJECTS, "keys"))),
                     "parameters": [{"name": "projectId", "in": "path", "required": True, "schema": _NAME}],
                 }
             },
-            SIGN_IN: {"post": sign_in},
-            FAIL_NEXT: {"post": _operation("failNext", "Spoil the next finish.", _ANYTHING, _FAULT)},
+            HEALTH: {"get": _operation("health", "Whether it is ready.", _whole((_TEXT, "status")))},
+            SIGN_IN: {"post": _sign_in()},
+            PHONE: {"post": _phone()},
+            FAIL_NEXT: {"post": _operation("failNext", "Spoil the next finish.", _ANYTHING, _FAULT, "409")},
             CALLS: {"get": _operation("calls", "The calls so far, masked.", _whole((_OBJECTS, "calls")))},
+            RESET: {"post": _operation("reset", "Forget faults and calls.", _ANYTHING)},
             DESCRIPTION: {"get": _operation("openapi", "This description.", _ANYTHING)},
         },
     }
 
 
+def _start() -> Json:
+    start = _operation(
+        *("start", "Begin a sign-in.", _STARTED, _START_REQUEST, "401"), headers=_DEVICE_HEADERS
+    )
+    start["responses"]["200"]["links"] = {
+        "phone": {
+            "operationId": "phone",
+            "requestBody": {
+                name: f"$response.body#/{name}" for name in ("clientId", "nonce", "implicit", "stateId")
+            },
+        }
+    }
+    return start
+
+
+def _sign_in() -> Json:
+    sign_in = _operation("signIn", "Start a sign-in and be the phone.", _PROOF, _SIGN_IN_REQUEST)
+    sign_in["responses"]["200"]["links"] = _TO_FINISH
+    return sign_in
+
+
+def _phone() -> Json:
+    summary = "Be the phone: with what start gave, sign in with the provider."
+    phone = _operation("phone", summary, _PROOF, _PHONE_REQUEST, "409")
+    phone["responses"]["200"]["links"] = _TO_FINISH
+    return phone
+
+
+_TO_FINISH: Final = {
+    "finish": {
+        "operationId": "finish",
+        "requestBody": "$response.body",
+        "x-schemathesis": {"merge_body": False},  # else it makes up a second proof beside this one
+    }
+}
 _OBJECTS: Final[Json] = {"type": "array", "items": _ANYTHING}
 _ABOUT_ERRORS: Final = "Every error that is not a fault on demand has a JSON body with an errorCode."
+_ABOUT_BEARERS: Final = (
+    "The project id; then, after a colon each, a refresh token (for step-up, and where a session is meant) "
+    "and the auth management key, where there is one."
+)
+_DEVICE_HEADERS: Final = ("x-descope-known-device-token", "x-descope-trusted-device-token")
 _REFUSALS: Final = {
     "400": "The request is malformed, or the code is spent, expired or wrong.",
-    "401": "The project id or key is wrong.",
+    "401": "The project id or key is wrong, or the refresh token or a device token.",
+    "403": "A page of another site asked.",
     "404": "There is no such path or project.",
     "405": "There is no such method.",
-    "409": "No sign-in with this state can go on like this.",
+    "409": "No provider knows this client id, or too many faults are waiting.",
+    "413": "The body is larger than a mebibyte.",
+    "415": "The Content-Type is not application/json.",
+    "421": "The Host is not one that is served.",
 }
 
 
-def _operation(name: str, summary: str, answer: Json, body: Json | None = None, *refusals: str) -> Json:
-    statuses = sorted({"404", "405", *refusals} | ({"400"} if body else set()))
+def _operation(
+    name: str,
+    summary: str,
+    answer: Json,
+    body: Json | None = None,
+    *refusals: str,
+    headers: tuple[str, ...] = (),
+) -> Json:
+    statuses = sorted({"403", "404", "405", "421", *refusals} | ({"400", "413", "415"} if body else set()))
     operation: Json = {
         "operationId": name,
         "summary": summary,
@@ -171,6 +227,8 @@ def _operation(name: str, summary: str, answer: Json, body: Json | None = None, 
     }
     if body:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if headers:
+        operation["parameters"] = [{"name": name, "in": "header", "schema": _NAME} for name in headers]
     if "401" in refusals:
         operation["security"] = [{"project": []}]
     return operation

@@ -2,47 +2,53 @@
 
 import asyncio
 import errno
+import logging
 import math
 import socket
 import struct
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
+import attrs
 from aiohttp import web
 from yarl import URL
 
-from descope_native.testing._records import DroppedError
+from descope_native.testing._faults import DroppedError
+from descope_native.testing._guard import check_caller
+from descope_native.testing._journal import access_line
+from descope_native.testing._json import RefusedError
 from descope_native.transports import HttpRequest, HttpResponse
 
 # A name may have addresses that the machine does not: localhost is ::1 too, also where IPv6 is off.
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
+_LOGGER: Final = logging.getLogger("descope_native.testing")
+
 Service = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
 @asynccontextmanager
-async def serve(service: Service, host: str, port: int) -> AsyncGenerator[str, None]:
+async def serve(
+    service: Service, host: str, port: int, allowed_hosts: Collection[str], request_timeout: float
+) -> AsyncGenerator[str, None]:
     """Serve until the block ends, and give the base URL."""
     sockets = await _listen(host, port)
     base_url = URL.build(scheme="http", host=host, port=sockets[0].getsockname()[1])
-
-    async def respond(request: web.BaseRequest) -> web.StreamResponse:
-        asked = HttpRequest(
-            method=request.method,
-            # Not request.url, which takes the word of a Host header for who we are.
-            url=base_url.with_path(request.rel_url.raw_path, encoded=True),
-            headers=request.headers,
-            body=await request.read(),
-            timeout=math.inf,
-        )
-        try:
-            answer = await service(asked)
-        except DroppedError as dropped:
-            return await _drop(request, dropped.answer)
-        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
-
-    server = web.Server(respond, handler_cancellation=True, access_log=None)
+    reception = _Reception(
+        service=service,
+        base_url=base_url,
+        allowed_hosts={host, *allowed_hosts},
+        request_timeout=request_timeout,
+    )
+    server = web.Server(
+        reception.respond,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=request_timeout,  # which is also how long a head may take
+        lingering_time=1.0,
+    )
     runner = web.ServerRunner(server, shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -71,6 +77,49 @@ async def _listen(host: str, port: int) -> list[socket.socket]:
     for sock in sockets:
         sock.close()
     raise problem or OSError(errno.EADDRNOTAVAIL, "the host has no address")
+
+
+@attrs.frozen(kw_only=True)
+class _Reception:
+    """Where every request comes by, and is let in or not."""
+
+    service: Service
+    base_url: URL
+    allowed_hosts: Collection[str]
+    request_timeout: float
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Let the service answer, and tell the log."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        asked = HttpRequest(
+            method=request.method,
+            # Not request.url, which takes the word of a Host header for who we are.
+            url=self.base_url.with_path(request.rel_url.raw_path, encoded=True),
+            headers=request.headers,
+            body=b"",
+            timeout=math.inf,
+        )
+        try:
+            check_caller(request, self.allowed_hosts)
+            asked = attrs.evolve(asked, body=await self._body(request))
+            answer = await self.service(asked)
+        except RefusedError as refusal:
+            answer = refusal.as_response(("Connection", "close"))
+        except DroppedError as dropped:
+            _LOGGER.info(access_line(asked, None, loop.time() - began))
+            return await _drop(request, dropped.answer)
+        _LOGGER.info(access_line(asked, answer, loop.time() - began))
+        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        try:
+            async with asyncio.timeout(self.request_timeout):
+                return await request.read()  # a mebibyte at most, as aiohttp has it
+        except TimeoutError:
+            raise RefusedError(408, "E011001", "the request did not arrive in time") from None
+        except web.HTTPRequestEntityTooLarge:
+            raise RefusedError(413, "E011001", "the body is too large") from None
 
 
 async def _drop(request: web.BaseRequest, answer: HttpResponse | None) -> web.StreamResponse:

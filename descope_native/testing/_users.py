@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from descope_native.testing._json import Json, RefusedError, as_object, parse_object
+from descope_native.testing._json import Json, RefusedError, as_object, check_text, parse_object
 
 _BLANK: Final[Json] = {
     "loginIds": [],
@@ -79,14 +79,6 @@ def _check(value: Any, blank: Json, where: str) -> None:
             raise _refusal(f"{where}.{key}", "has the wrong type")
 
 
-def check_text(value: object, where: str) -> None:
-    """Refuse half a surrogate pair, which no token can hold."""
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise _refusal(where, "holds text that cannot be encoded") from None
-
-
 def _refusal(where: str, problem: str) -> RefusedError:
     return RefusedError(400, "E011004", f"{where} {problem}")
 
@@ -131,6 +123,7 @@ def parse_apple_user_json(text: str) -> Json:
     given = {key: value for key, value in told.items() if value not in _NOT_GIVEN}
     if name is None or not _are_texts([*given.values()]):
         raise RefusedError(400, "E011004", "user is not the JSON text of a name")
+    check_text(given, "user")
     return given
 
 

@@ -1,0 +1,105 @@
+"""What the stand-in remembers of requests: enough to see what a client did, and no secret."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from descope_native.testing._json import parse_object
+from descope_native.transports import HttpRequest, HttpResponse
+
+MAX_CALLS: Final = 1000
+
+_MASK: Final = "[masked]"
+_SECRET_LENGTH: Final = 32  # what is as long as a state is masked wherever it stands
+_MAX_VALUE: Final = 200
+_MAX_ITEMS: Final = 100
+_HARMLESS_KEYS: Final = {"provider", "implicit"}
+_HARMLESS_HEADERS: Final = {
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "transfer-encoding",
+    "user-agent",
+    "x-descope-project-id",
+    "x-descope-sdk-name",
+    "x-descope-sdk-python-version",
+    "x-descope-sdk-version",
+}
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One request as the stand-in saw it, everything masked that may be secret.
+
+    Attributes:
+        method: as sent.
+        path: as sent, without a query; long segments are masked.
+        headers: pairs.
+        body: the JSON object that was sent, its values masked; None if it was no such thing.
+        status: of the answer; None if the connection was dropped instead.
+        error: the code and message of an error answer, else None.
+    """
+
+    method: str
+    path: str
+    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    body: Mapping[str, Any] | None
+    status: int | None
+    error: str | None = None
+
+
+def record(request: HttpRequest, answer: HttpResponse | None) -> Call:
+    """The call, masked."""
+    body = parse_object(request.body)
+    headers = list(request.headers.items())[:_MAX_ITEMS]
+    return Call(
+        method=request.method,
+        path=_path(request),
+        headers=tuple(
+            (_name(name), _text(value) if name.lower() in _HARMLESS_HEADERS else _MASK)
+            for name, value in headers
+        ),
+        body=body and {_name(key): _value(key, value) for key, value in list(body.items())[:_MAX_ITEMS]},
+        status=answer.status if answer else None,
+        error=_error(answer),
+    )
+
+
+def access_line(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> str:
+    """The call in one line for a log."""
+    outcome = str(answer.status) if answer else "dropped"
+    parts = [_text(request.method), _path(request), outcome, f"{seconds * 1000:.1f} ms", _error(answer)]
+    return " ".join(filter(None, parts))
+
+
+def _path(request: HttpRequest) -> str:
+    return _text("/".join(map(_name, request.url.path.split("/"))))
+
+
+def _name(text: str) -> str:
+    return _MASK if len(text) >= _SECRET_LENGTH else _text(text)
+
+
+def _value(key: str, value: object) -> object:
+    if key in _HARMLESS_KEYS and isinstance(value, bool):
+        return value
+    if key in _HARMLESS_KEYS and isinstance(value, str):
+        return _name(value)
+    return _MASK
+
+
+def _text(text: str) -> str:
+    """One line of a bounded length, whatever was sent."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:_MAX_VALUE])
+
+
+def _error(answer: HttpResponse | None) -> str | None:
+    if answer is None or answer.status < 400:
+        return None
+    error = parse_object(answer.body) or {}
+    parts = [error.get("errorCode"), error.get("errorMessage")]
+    return _text(" ".join(part for part in parts if isinstance(part, str))) or None
