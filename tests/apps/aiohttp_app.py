@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from native_sign_in import from_environment, read_proof
+from native_sign_in import open_finisher, read_proof
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
@@ -13,8 +13,8 @@ from descope_native.http_answer import answer_for
 FINISHER = web.AppKey("finisher", NativeOAuthFinisher)
 
 
-async def open_finisher(app: web.Application) -> AsyncIterator[None]:
-    async with from_environment(NativeOAuthFinisher.open) as app[FINISHER]:
+async def lifespan(app: web.Application) -> AsyncIterator[None]:
+    async with open_finisher() as app[FINISHER]:
         yield
 
 
@@ -37,6 +37,6 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def create_app(argv: list[str]) -> web.Application:
     app = web.Application(middlewares=[refuse])
-    app.cleanup_ctx.append(open_finisher)
+    app.cleanup_ctx.append(lifespan)
     app.router.add_post("/sign-in", sign_in)
     return app

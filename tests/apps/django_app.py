@@ -9,9 +9,9 @@ from django.http import HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-from native_sign_in import from_environment, read_proof
+from native_sign_in import open_finisher, read_proof
 
-from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native import DescopeNativeError
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
@@ -42,7 +42,7 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await django(scope, receive, send)
         return
     await receive()
-    async with from_environment(NativeOAuthFinisher.open) as scope["state"]["finisher"]:
+    async with open_finisher() as scope["state"]["finisher"]:
         await send({"type": "lifespan.startup.complete"})
         await receive()
     await send({"type": "lifespan.shutdown.complete"})

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from native_sign_in import from_environment
+from native_sign_in import open_finisher
 from pydantic import BaseModel, Field
 
 from descope_native import DescopeNativeError, InvalidRequestError, NativeOAuthFinisher
@@ -16,7 +16,7 @@ from descope_native.http_answer import answer_for
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, NativeOAuthFinisher]]:
-    async with from_environment(NativeOAuthFinisher.open) as finisher:
+    async with open_finisher() as finisher:
         yield {"finisher": finisher}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from native_sign_in import from_environment, read_proof
+from native_sign_in import open_finisher, read_proof
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
@@ -16,7 +16,7 @@ from descope_native.http_answer import answer_for
 
 @asynccontextmanager
 async def lifespan(app: Litestar) -> AsyncIterator[None]:
-    async with from_environment(NativeOAuthFinisher.open) as app.state.finisher:
+    async with open_finisher() as app.state.finisher:
         yield
 
 

@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from descope_native import InvalidRequestError
+from descope_native import AiohttpTransport, InvalidRequestError, NativeOAuthFinisher, Transport
 
 Made = TypeVar("Made")
 
@@ -21,8 +22,14 @@ READ: dict[str, Callable[[str], Any]] = {"timeout": float, "allow_http": lambda 
 KEYS = ("provider", "state_id", "code", "id_token", "user")
 
 
-def from_environment(make: Callable[..., Made]) -> Made:
-    """Call `NativeOAuthFinisher.open` or the like with the settings that the environment gives.
+@asynccontextmanager
+async def open_finisher() -> AsyncGenerator[NativeOAuthFinisher]:
+    async with AiohttpTransport.open() as transport:
+        yield from_environment(NativeOAuthFinisher, transport)
+
+
+def from_environment(make: Callable[..., Made], transport: Transport) -> Made:
+    """Make a finisher or a starter, with the settings that the environment gives.
 
     An empty variable is not given, as docker compose's ``${DESCOPE_BASE_URI:-}`` leaves it.
     ``DESCOPE_ALLOW_HTTP=1`` is for a stand-in in another container, reached by plain http.
@@ -33,7 +40,8 @@ def from_environment(make: Callable[..., Made]) -> Made:
     if not os.environ.get("DESCOPE_PROJECT_ID"):
         raise ValueError("DESCOPE_PROJECT_ID is not set")
     try:
-        return make(**{name: read(name) for name, variable in VARIABLES.items() if os.environ.get(variable)})
+        given = (name for name, variable in VARIABLES.items() if os.environ.get(variable))
+        return make(transport=transport, **{name: read(name) for name in given})
     except InvalidRequestError as refusal:
         problem = str(refusal)
     for name, variable in VARIABLES.items():

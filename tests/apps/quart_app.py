@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator
 
-from native_sign_in import from_environment, read_proof
+from native_sign_in import open_finisher, read_proof
 from quart import Quart, Response, current_app, jsonify, request
 
-from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native import DescopeNativeError
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
@@ -13,8 +13,8 @@ app = Quart(__name__)
 
 
 @app.while_serving
-async def open_finisher() -> AsyncGenerator[None, None]:
-    async with from_environment(NativeOAuthFinisher.open) as app.extensions["finisher"]:
+async def lifespan() -> AsyncGenerator[None, None]:
+    async with open_finisher() as app.extensions["finisher"]:
         yield
 
 

@@ -2,10 +2,10 @@
 
 from contextlib import AsyncExitStack
 
-from native_sign_in import from_environment, read_proof
+from native_sign_in import open_finisher, read_proof
 from sanic import HTTPResponse, Request, Sanic, json
 
-from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native import DescopeNativeError
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
@@ -13,13 +13,13 @@ app = Sanic("SignIn")
 
 
 @app.before_server_start
-async def open_finisher(app: Sanic) -> None:
+async def start(app: Sanic) -> None:
     app.ctx.opened = AsyncExitStack()
-    app.ctx.finisher = await app.ctx.opened.enter_async_context(from_environment(NativeOAuthFinisher.open))
+    app.ctx.finisher = await app.ctx.opened.enter_async_context(open_finisher())
 
 
 @app.after_server_stop
-async def close_finisher(app: Sanic) -> None:
+async def stop(app: Sanic) -> None:
     await app.ctx.opened.aclose()
 
 

@@ -3,20 +3,20 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from native_sign_in import from_environment, read_proof
+from native_sign_in import open_finisher, read_proof
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from descope_native import DescopeNativeError, NativeOAuthFinisher
+from descope_native import DescopeNativeError
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    async with from_environment(NativeOAuthFinisher.open) as app.state.finisher:
+    async with open_finisher() as app.state.finisher:
         yield
 
 

@@ -10,8 +10,11 @@ from native_sign_in import VARIABLES, from_environment
 from descope_native import InMemoryTransport, NativeOAuthFinisher
 from descope_native.testing import FakeDescope
 
+NOWHERE = InMemoryTransport(FakeDescope())
 
-def given(**settings: Any) -> dict[str, Any]:
+
+def given(*, transport: object, **settings: Any) -> dict[str, Any]:
+    assert transport is NOWHERE
     return settings
 
 
@@ -28,7 +31,7 @@ def test_only_what_is_given_is_set(monkeypatch: pytest.MonkeyPatch, empty: bool)
     """All else keeps the library's default."""
     for variable in set(VARIABLES.values()) - {"DESCOPE_PROJECT_ID"} if empty else ():
         monkeypatch.setenv(variable, "")
-    assert from_environment(given) == {"project_id": PROJECT}
+    assert from_environment(given, NOWHERE) == {"project_id": PROJECT}
 
 
 @pytest.mark.parametrize(
@@ -47,7 +50,7 @@ def test_each_variable_is_a_setting(
 ) -> None:
     """By the names of Descope's own SDKs where they have one."""
     monkeypatch.setenv(variable, text)
-    assert from_environment(given) == {"project_id": PROJECT, **setting}
+    assert from_environment(given, NOWHERE) == {"project_id": PROJECT, **setting}
 
 
 WRONG = [
@@ -70,7 +73,7 @@ def test_a_wrong_setting_is_named_as_it_was_given(
     """By its variable, since nobody who runs a server wrote the argument; and its value is not quoted."""
     monkeypatch.setenv(variable, text)
     with pytest.raises(ValueError, match=problem) as refusal:
-        from_environment(NativeOAuthFinisher.open)
+        from_environment(NativeOAuthFinisher, NOWHERE)
     assert refusal.value.__context__ is None
     below = refusal.value.with_traceback(refusal.tb.tb_next)
     shown = "".join(traceback.TracebackException.from_exception(below, capture_locals=True).format())
@@ -85,10 +88,6 @@ async def test_a_stand_in_in_another_container_is_reached_by_plain_http(
     monkeypatch.setenv("DESCOPE_BASE_URI", "http://fake:8787")
     monkeypatch.setenv("DESCOPE_ALLOW_HTTP", "1")
     fake = FakeDescope(project_id=PROJECT)
-
-    def finisher(project_id: str, **settings: Any) -> NativeOAuthFinisher:
-        return NativeOAuthFinisher(project_id, InMemoryTransport(fake), **settings)
-
-    result = await from_environment(finisher).finish(**fake.sign_in("google").as_arguments())
-    assert result.session_jwt
-    assert repr(from_environment(finisher)) == "<NativeOAuthFinisher http://fake:8787>"
+    finisher = from_environment(NativeOAuthFinisher, InMemoryTransport(fake))
+    assert repr(finisher) == "<NativeOAuthFinisher http://fake:8787>"
+    assert (await finisher.finish(**fake.sign_in("google").as_arguments())).session_jwt
