@@ -41,7 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "starter": {"_call", "_service", "errors", "models"},
     "cookies": {"_tokens", "models"},
     "http_status": {"errors"},
-    "testing": {"transports"},
+    "testing": {"single_flight", "transports"},
     "": {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
         *("single_flight", "transports.aiohttp", "transports.memory"),
