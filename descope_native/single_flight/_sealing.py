@@ -2,12 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
-import descope_native.errors
 from descope_native.errors import DescopeNativeError, Phase, TransportError
 
 if TYPE_CHECKING:
@@ -61,10 +61,16 @@ class Seal:
             return None
 
 
+def _kinds(root: type[DescopeNativeError]) -> Iterator[type[DescopeNativeError]]:
+    yield root
+    for kind in root.__subclasses__():
+        yield from _kinds(kind)
+
+
 _KINDS: Final[dict[str, Any]] = {
-    name: kind
-    for name in descope_native.errors.__all__
-    if isinstance(kind := getattr(descope_native.errors, name), type) and issubclass(kind, DescopeNativeError)
+    kind.__name__: kind
+    for kind in _kinds(DescopeNativeError)
+    if kind.__module__ == DescopeNativeError.__module__
 }
 
 

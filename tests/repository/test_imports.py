@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "starter": {"_call", "_service", "errors", "models"},
     "cookies": {"_tokens", "models"},
     "http_answer": {"errors"},
-    "testing": {"errors", "transports"},
+    "testing": {"errors", "single_flight", "transports"},
     "": {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
         *("single_flight", "transports.aiohttp", "transports.memory"),
