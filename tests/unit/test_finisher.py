@@ -99,6 +99,10 @@ async def sent_to(project_id: str, **options: Any) -> URL:
             URL("https://auth.example.com/a"),
             "https://auth.example.com/a/v1/auth/oauth/native/finish",
         ),
+        (PROJECT, "https://a.example/X//", "https://a.example/X/v1/auth/oauth/native/finish"),
+        (PROJECT, "https://a.example//p", "https://a.example//p/v1/auth/oauth/native/finish"),
+        (PROJECT, "https://a.example/a%20b%2Fc", "https://a.example/a%20b%2Fc/v1/auth/oauth/native/finish"),
+        (PROJECT, "https://a.example/@b", "https://a.example/@b/v1/auth/oauth/native/finish"),
         (PROJECT, "HTTPS://AUTH.example.com", "https://auth.example.com/v1/auth/oauth/native/finish"),
         (PROJECT, "http://localhost:8080", "http://localhost:8080/v1/auth/oauth/native/finish"),
         (PROJECT, "http://api.localhost", "http://api.localhost/v1/auth/oauth/native/finish"),
@@ -125,6 +129,8 @@ BAD_BASE_URLS: list[Any] = [
     "https:///path",
     "https://user@api.descope.com",
     "https://user:secret@api.descope.com",
+    "https://@api.descope.com",
+    URL("https://a:secret@c.example/p"),
     "https://:secret@api.descope.com",
     "https://api.descope.com?x=1",
     "https://api.descope.com/?",
@@ -165,6 +171,9 @@ async def test_plain_http_off_loopback_is_for_those_who_insist() -> None:
     """A stand-in in a test cluster has no certificate."""
     url = await sent_to(PROJECT, base_url="http://fake-descope:8080", allow_http=True)
     assert str(url.origin()) == "http://fake-descope:8080"
+    for unsafe in ("ftp://fake-descope", "http://user@fake-descope"):
+        with pytest.raises(InvalidRequestError, match="base_url"):
+            NativeOAuthFinisher(PROJECT, NoTransport(), base_url=unsafe, allow_http=True)
 
 
 BAD_PROJECT_IDS: list[Any] = [
