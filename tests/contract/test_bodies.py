@@ -90,7 +90,13 @@ async def test_json_that_is_no_object_is_unexpected(answering: Answering, body: 
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b'{"user": {"email": "ada@example.com"}}', b'{"errorCode": "E061301"}']
+    "body",
+    [
+        b"{}",
+        b'{"user": {"email": "ada@example.com"}}',
+        b'{"errorCode": "E061301"}',
+        b'{"refreshJwt": "r.e.f", "externalToken": "e", "trustedDeviceJwt": "t"}',
+    ],
 )
 async def test_an_object_without_a_session_is_unexpected(answering: Answering, body: bytes) -> None:
     """Whatever else it holds, and none of that is quoted."""
