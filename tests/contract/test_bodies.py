@@ -90,7 +90,13 @@ async def test_json_that_is_no_object_is_unexpected(answering: Answering, body: 
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b'{"user": {"email": "ada@example.com"}}', b'{"errorCode": "E061301"}']
+    "body",
+    [
+        b"{}",
+        b'{"user": {"email": "ada@example.com"}}',
+        b'{"errorCode": "E061301"}',
+        b'{"refreshJwt": "r.e.f", "externalToken": "e", "trustedDeviceJwt": "t"}',
+    ],
 )
 async def test_an_object_without_a_session_is_unexpected(answering: Answering, body: bytes) -> None:
     """Whatever else it holds, and none of that is quoted."""
@@ -451,3 +457,36 @@ async def test_a_body_is_taken_to_its_limit_and_no_further(answering: Answering)
         with pytest.raises(RejectedError) as refused:
             await service.finish()
         assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("text", [" {} ", "\t{}\r\n", "\n\n{}"])
+async def test_blanks_of_json_around_an_answer_are_let_in(answering: Answering, text: str) -> None:
+    """Those four that RFC 8259 §2 names."""
+    body = text.replace("{}", SESSION.decode()).encode()
+    async with answering(Answer(body=body), strict=True) as service:
+        assert (await service.finish()).session_jwt == "s.e.s"
+
+
+@pytest.mark.parametrize("text", ["\x0c{}", "{}\x0b", "\u00a0{}", "{}\u2028", "\x00{}", "{}\x1f"])
+async def test_no_other_blanks_around_an_answer_are_let_in(answering: Answering, text: str) -> None:
+    """What Python takes for a blank need not be one of JSON."""
+    (error,) = await unexpected(answering, Answer(body=text.replace("{}", SESSION.decode()).encode()))
+    assert error.problem == "the answer is not JSON"
+
+
+@pytest.mark.parametrize(
+    ("token", "cookie", "told"),
+    [
+        ("bad token", "", "sessionJwt: expected token, found string"),
+        (5, "DS=bad token", "sessionJwt: expected string, found integer"),
+        (None, "DS=bad token", "sessionJwt: expected token, found string"),
+        ("", "DS=bad token", "sessionJwt: expected token, found string"),
+    ],
+)
+async def test_what_stands_in_the_place_of_a_session_is_told(
+    answering: Answering, token: object, cookie: str, told: str
+) -> None:
+    """By its type, whichever of body and cookie has it."""
+    body = json.dumps({"sessionJwt": token}).encode()
+    (error,) = await unexpected(answering, Answer(200, [("Set-Cookie", cookie)], body))
+    assert error.problem.endswith(f"(not as documented: {told})")

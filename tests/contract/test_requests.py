@@ -2,6 +2,7 @@
 
 import json
 import platform
+import string
 from typing import Any
 
 import pytest
@@ -324,3 +325,45 @@ def test_a_name_that_cannot_be_one_is_refused(part: str, value: Any) -> None:
     """Neither what is no string, nor what UTF-8 cannot carry, nor what no name is as long as."""
     with pytest.raises(InvalidRequestError, match=part):
         AppleUser(**{part: value})
+
+
+CHARACTERS = [chr(number) for number in range(0x180)]
+LETTERS_AND_DIGITS = {*string.ascii_letters, *string.digits}
+
+
+def refuses(project_id: str = PROJECT, **options: Any) -> bool:
+    """Whether a finisher cannot be made of this."""
+    try:
+        NativeOAuthFinisher(project_id, InMemoryTransport(lambda _: HttpResponse(200)), **options)
+    except InvalidRequestError:
+        return True
+    return False
+
+
+def test_a_project_id_is_made_of_these_characters() -> None:
+    """Those of a token (RFC 9110 §5.6.2)."""
+    token = LETTERS_AND_DIGITS | set("!#$%&'*+-.^_`|~")
+    assert {char for char in CHARACTERS if not refuses("P" + char)} == token
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
+def test_a_region_is_four_letters_or_digits(place: int) -> None:
+    """It becomes a part of a host's name; no shorter project id names one."""
+
+    def project(char: str, length: int) -> str:
+        return ("P" + "use1"[: place - 1] + char + "use1"[place:]).ljust(length, "x")
+
+    assert {char for char in CHARACTERS if not refuses(project(char, 32))} == LETTERS_AND_DIGITS
+    assert not refuses(project("-", 31))
+
+
+def test_a_key_is_made_of_these_characters() -> None:
+    """All that ASCII can print but the blank."""
+    keys = [char for char in CHARACTERS if not refuses(auth_management_key="K" + char)]
+    assert keys == [chr(octet) for octet in range(0x21, 0x7F)]
+
+
+def test_a_base_url_is_made_of_these_characters() -> None:
+    """Those of RFC 3986 §2, but for those that begin a query or a fragment."""
+    urls = {char for char in CHARACTERS if not refuses(base_url=f"https://a.example/b{char}c")}
+    assert urls == LETTERS_AND_DIGITS | set("-._~:/[]@!$&'()*+,;=%")

@@ -1,12 +1,13 @@
 """What an answer that is no 200 becomes, over both transports: rows 16 to 20 of the failure table."""
 
 import re
+import string
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from kit.support import Answer, Answering, as_json, session
+from kit.support import Answer, Answering, answering_in_memory, as_json, session
 
 from descope_native import (
     Outcome,
@@ -16,7 +17,6 @@ from descope_native import (
     ServerError,
     UnexpectedResponse,
 )
-from descope_native._service.times import parse_retry_after
 
 SPENT = {
     "errorCode": "E061301",
@@ -57,6 +57,8 @@ NO_RETRY = (
     423,
     424,
     426,
+    428,
+    430,
     431,
 )
 REJECTED = [*((status, False) for status in (*NO_RETRY, 451, 498)), (421, True), (425, True)]
@@ -160,6 +162,19 @@ async def test_a_redirect_is_not_followed_and_names_the_origin_only(
         assert secret not in repr(error)
 
 
+async def test_a_location_is_looked_at_for_2048_characters() -> None:
+    """No server's header makes us parse without an end."""
+    location = ("https://" + "u" * 2038 + "@b").ljust(2048) + "c.example/"
+    error = await refused(answering_in_memory, Answer(302, [("Location", location)]))
+    assert "redirected to https://b;" in str(error)
+
+
+async def test_no_status_below_200_is_a_success() -> None:
+    """Whatever it brings; over a network it would only announce an answer."""
+    error = await refused(answering_in_memory, Answer(199, body=session().body))
+    assert (type(error), error.status) == (UnexpectedResponse, 199)
+
+
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
@@ -215,6 +230,20 @@ async def test_the_trace_id_is_what_support_asks_for(
     assert error.trace_id == trace_id
 
 
+async def test_a_trace_id_is_made_of_these_characters() -> None:
+    """Letters, digits and hyphens: it is shown and logged as it came."""
+    characters = [chr(number) for number in range(0x180)]
+    errors = {
+        char: await refused(answering_in_memory, Answer(400, [("cf-ray", "8f" + char)]))
+        for char in characters
+    }
+    assert {char for char in characters if errors[char].trace_id} == {
+        *string.ascii_letters,
+        *string.digits,
+        "-",
+    }
+
+
 def in_seconds(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
@@ -224,6 +253,7 @@ def in_seconds(seconds: float) -> str:
     [
         (["10"], 10),
         (["0"], 0),
+        ([" 10\t "], 10),
         (["007"], 7),
         (["3600"], 3600),
         (["3601"], 3600),
@@ -271,19 +301,64 @@ async def test_retry_after_is_seconds_or_a_date_and_else_unknown(
     assert error.retry_after is None or type(error.retry_after) is float
 
 
+async def wait_of(value: str, now: str) -> float | None:
+    """The seconds that a rate limit asks for, at this time by its own clock."""
+    error = await refused(answering_in_memory, Answer(429, [("Retry-After", value), ("Date", now)]))
+    assert isinstance(error, RateLimitedError)
+    return error.retry_after
+
+
 @pytest.mark.parametrize(
-    ("value", "expected"),
-    [(" 10\t", 10), ("10\n", None), ("\x0b10", None), ("X10", None), ("\u0661\u0660", None), ("1_0", None)],
+    ("now", "seconds"),
+    [("08:49:07", 30), ("08:49:37", 0), ("08:50:07", 0), ("07:49:38", 3599), ("07:49:36", 3600)],
 )
-def test_only_spaces_and_tabs_surround_a_value(value: str, expected: float | None) -> None:
-    """As HTTP has it; what Python would take for a space or a digit is not always one."""
-    assert parse_retry_after([value], 0.0) == expected
+async def test_a_date_is_counted_from_now(now: str, seconds: float) -> None:
+    """To the second, between 0 and an hour."""
+    day = "Sun, 06 Nov 1994"
+    assert await wait_of(f"{day} 08:49:37 GMT", f"{day} {now} GMT") == seconds
 
 
-@pytest.mark.parametrize(("now", "seconds"), [(784111777 - 30, 30), (784111777, 0), (784111777 + 30, 0)])
-def test_a_date_is_counted_from_now(now: float, seconds: float) -> None:
-    """To the second, and never below zero."""
-    assert parse_retry_after(["Sun, 06 Nov 1994 08:49:37 GMT"], now) == seconds
+async def test_retry_after_may_be_any_date_of_http() -> None:
+    """Whatever its day of the week and its month (RFC 9110 §5.6.7)."""
+    for day in ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"):
+        assert await wait_of(f"{day}, 02 Jan 1971 00:00:07 GMT", "Fri, 02 Jan 1971 00:00:00 GMT") == 7
+    for month in ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"):
+        assert await wait_of(f"Thu, 01 {month} 1971 00:00:07 GMT", f"Thu, 01 {month} 1971 00:00:00 GMT") == 7
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "10\n",
+        "\x0b10",
+        "X10",
+        "\u0661\u0660",
+        "1_0",
+        "\u00a07",
+        "Thu, 01 Jan 970 00:00:07 GMT",
+        "Thu, 01 Jan 19710 00:00:07 GMT",
+        "Thu, 1 Jan 1971 00:00:07 GMT",
+        "Thu, 001 Jan 1971 00:00:07 GMT",
+        "Thu, 01 Jan 1971 0:00:07 GMT",
+        "Thu, 01 Jan 1971 00:0:07 GMT",
+        "Thu, 01 Jan 1971 00:00:7 GMT",
+        "Thu, 01 Jan 1971 00:00:007 GMT",
+        "Thu, 01 Jan 1971 00:00 GMT",
+        "Thu, 01 Jan 1971 00:00:07 UTC",
+        "Thu, 01 Jan 1971 00:00:07",
+        "Thu, 01 Jan 1971 00:00:07 GMT+1",
+        "Thu 01 Jan 1971 00:00:07 GMT",
+        "01 Jan 1971 00:00:07 GMT",
+        "thu, 01 Jan 1971 00:00:07 GMT",
+        "Thu, 01 jan 1971 00:00:07 GMT",
+        "Xxx, 01 Jan 1971 00:00:07 GMT",
+        "Thu, \u0660\u0661 Jan 1971 00:00:07 GMT",
+        "Thu, 01 Jan 1\u0669\u0667\u0660 00:00:07 GMT",
+    ],
+)
+async def test_what_is_nearly_a_retry_after_is_none(value: str) -> None:
+    """What Python would take for a space, a digit or a date is not always one to HTTP."""
+    assert await wait_of(value, "Thu, 01 Jan 1971 00:00:00 GMT") is None
 
 
 async def test_retry_after_may_be_a_date_to_come(answering: Answering) -> None:

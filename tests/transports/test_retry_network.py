@@ -1,20 +1,18 @@
-"""Retries over a real network: worth having, and never a code twice. And the line that each call logs."""
+"""Retries over a real network: worth having, and never a code twice."""
 
-import asyncio
-import logging
 import random
 import re
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from kit.servers import TOKEN, Connection, Script, Server, answer, answering, serve, session, unused_port
-from kit.support import PROJECT, as_json
+from kit.support import PROJECT
 
 from descope_native import (
     ConnectError,
@@ -251,105 +249,3 @@ async def test_without_a_retry_nothing_is_tried_again() -> None:
         with pytest.raises(RateLimitedError):
             await finish()
     assert codes_at(server) == {"code-1-end": 1}
-
-
-# --- the log line
-
-
-RAY = "8a1b2c3d4e5f-FRA"
-
-
-@pytest.mark.parametrize(
-    ("script", "level", "line"),
-    [
-        pytest.param(
-            answering(answer(200, as_json({"sessionJwt": TOKEN}), f"cf-ray: {RAY}")),
-            logging.INFO,
-            rf"finish outcome=session status=200 phase=read elapsed=[\d.]+ attempts=1 "
-            rf"host=localhost provider=apple trace_id={RAY}",
-            id="session",
-        ),
-        pytest.param(
-            answering(answer(400, b"{}", f"cf-ray: {RAY}")),
-            logging.WARNING,
-            rf"finish outcome=rejected error=RejectedError status=400 phase=read elapsed=[\d.]+ attempts=1 "
-            rf"host=localhost provider=apple trace_id={RAY}",
-            id="rejected",
-        ),
-        pytest.param(
-            answering(answer(429, b"", "Retry-After: 1")),
-            logging.WARNING,
-            r"finish outcome=rejected error=RateLimitedError status=429 phase=read elapsed=[\d.]+ attempts=3 "
-            r"host=localhost provider=apple retry_after=1.0",
-            id="limited",
-        ),
-        pytest.param(
-            answering(answer(502, b"")),
-            logging.WARNING,
-            r"finish outcome=unknown error=ServerError status=502 phase=read elapsed=[\d.]+ attempts=1 "
-            r"host=localhost provider=apple",
-            id="failed",
-        ),
-        pytest.param(
-            Connection.gone,
-            logging.WARNING,
-            r"finish outcome=unknown error=RequestTimeout phase=wait elapsed=0\.\d+ attempts=1 "
-            r"host=localhost provider=apple",
-            id="timeout",
-        ),
-    ],
-)
-async def test_each_call_is_told_in_one_line(
-    script: Script, level: int, line: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Outcome, status, phase, time, tries and trace id, for people and as fields; nobody's name."""
-    caplog.set_level(logging.DEBUG, "descope_native")
-    async with serve(script) as server, AiohttpTransport.open() as transport:
-        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url(), retry=Clock().retry())
-        with suppress(DescopeNativeError):
-            await finisher.finish(
-                provider="apple",
-                state_id="state-4d5e",
-                code="code-1-end",
-                timeout=0.05 if script is Connection.gone else None,
-            )
-    (record,) = [record for record in caplog.records if record.name.startswith("descope_native")]
-    assert record.levelno == level
-    assert re.fullmatch(line, record.getMessage())
-    for fact in record.getMessage().split()[1:]:
-        name, _, value = fact.partition("=")
-        assert str(vars(record)[f"descope_{name}"]) == value
-
-
-async def test_a_refused_connect_and_a_cancelled_call_are_told_too(caplog: pytest.LogCaptureFixture) -> None:
-    """With what is proved about the code: after all tries, and at the moment of the cancellation."""
-    caplog.set_level(logging.DEBUG, "descope_native")
-    received = asyncio.Event()
-
-    async def receive(connection: Connection) -> None:
-        await connection.request()
-        received.set()
-        await connection.gone()
-
-    async with serve(receive) as server, AiohttpTransport.open() as transport:
-        url = f"http://localhost:{unused_port()}"
-        refused = NativeOAuthFinisher(PROJECT, transport, base_url=url, retry=Clock().retry())
-        with pytest.raises(ConnectError):
-            await refused.finish(provider="apple", state_id="state", code="code-1-end")
-        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url())
-        call = asyncio.create_task(finisher.finish(provider="apple", state_id="state", code="code-2-end"))
-        await received.wait()
-        call.cancel()
-        await asyncio.wait([call])
-    told = [record.getMessage() for record in caplog.records if record.name == "descope_native"]
-    assert len(told) == 2
-    assert re.fullmatch(
-        r"finish outcome=not_sent error=ConnectError phase=connect elapsed=[\d.]+ attempts=3 "
-        r"host=localhost provider=apple reason=refused",
-        told[0],
-    )
-    assert re.fullmatch(
-        r"finish outcome=unknown error=CancelledError phase=wait elapsed=[\d.]+ attempts=1 "
-        r"host=localhost provider=apple",
-        told[1],
-    )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from http.cookies import SimpleCookie
+from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import attrs
@@ -240,6 +240,7 @@ def test_without_a_refresh_token_there_is_one_cookie() -> None:
         ("127.0.0.1", None),
         ("::1", None),
         ("example.com.", None),
+        (".a.Example", "a.example"),
         ("..example.com", None),
         ("-a.example.com", None),
         ("a-.example.com", None),
@@ -269,6 +270,7 @@ def test_a_domain_is_a_plain_host_name_or_none(domain: str, expected: str | None
         ("API.example.com:8443", "example.com"),
         ("api.example.org", None),
         ("notexample.com", None),
+        ("EXAMPLE.COM:8443", "example.com"),
         ("com", None),
         ("[::1]:8000", None),
         ("", None),
@@ -306,9 +308,11 @@ def test_times_become_ages() -> None:
 
 def test_an_age_is_never_zero_negative_or_beyond_what_browsers_keep() -> None:
     """A cookie that is over at once would lose the session to a wrong clock; 400 days are the limit."""
-    for age, expected in ((0, None), (-1, None), (10**12, 400 * 86400)):
+    longest = 400 * 86400
+    for age, expected in ((0, None), (-1, None), (1, 1), (longest - 1, longest - 1), (longest + 1, longest)):
         assert make_cookies(attrs.evolve(PLAIN, cookie_max_age=age))[1].max_age == expected
-    assert make_cookies(attrs.evolve(PLAIN, session_expiration=1))[0].max_age is None
+    for over in (1, int(time.time())):
+        assert make_cookies(attrs.evolve(PLAIN, session_expiration=over))[0].max_age is None
 
 
 @pytest.mark.parametrize("name", ["__Host-session", "__HOST-session"])
@@ -349,3 +353,11 @@ def test_a_name_beyond_ascii_is_no_cookies(name: str) -> None:
     """A letter to Python, and none to RFC 9110."""
     (session, *_) = make_cookies(attrs.evolve(PLAIN, session_cookie_name=name))
     assert session.name == "DS"
+
+
+@pytest.mark.parametrize("spelled", [str.lower, str.upper, str.title])
+def test_the_name_of_an_attribute_is_no_name_of_a_cookie(spelled: Callable[[str], str]) -> None:
+    """In any case; what ``http.cookies`` refuses would be lost with every framework built on it."""
+    for name in (*Morsel().keys(), "partitioned"):
+        (session, _) = make_cookies(attrs.evolve(PLAIN, session_cookie_name=spelled(name)))
+        assert session.name == "DS", name

@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
+import traceback
 from contextlib import suppress
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 import pytest
 from kit import servers
-from kit.servers import serve
+from kit.servers import serve, unused_port
 from kit.support import (
     APPLE,
     GOOGLE,
@@ -18,6 +19,7 @@ from kit.support import (
     STATE,
     Answer,
     Answering,
+    answering_in_memory,
     as_json,
     only,
     session,
@@ -28,6 +30,7 @@ from descope_native import (
     AiohttpTransport,
     ConnectError,
     DescopeNativeError,
+    FinishResult,
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
@@ -99,6 +102,10 @@ async def sent_to(project_id: str, **options: Any) -> URL:
             URL("https://auth.example.com/a"),
             "https://auth.example.com/a/v1/auth/oauth/native/finish",
         ),
+        (PROJECT, "https://a.example/X//", "https://a.example/X/v1/auth/oauth/native/finish"),
+        (PROJECT, "https://a.example//p", "https://a.example//p/v1/auth/oauth/native/finish"),
+        (PROJECT, "https://a.example/a%20b%2Fc", "https://a.example/a%20b%2Fc/v1/auth/oauth/native/finish"),
+        (PROJECT, "https://a.example/@b", "https://a.example/@b/v1/auth/oauth/native/finish"),
         (PROJECT, "HTTPS://AUTH.example.com", "https://auth.example.com/v1/auth/oauth/native/finish"),
         (PROJECT, "http://localhost:8080", "http://localhost:8080/v1/auth/oauth/native/finish"),
         (PROJECT, "http://api.localhost", "http://api.localhost/v1/auth/oauth/native/finish"),
@@ -125,6 +132,8 @@ BAD_BASE_URLS: list[Any] = [
     "https:///path",
     "https://user@api.descope.com",
     "https://user:secret@api.descope.com",
+    "https://@api.descope.com",
+    URL("https://a:secret@c.example/p"),
     "https://:secret@api.descope.com",
     "https://api.descope.com?x=1",
     "https://api.descope.com/?",
@@ -165,6 +174,9 @@ async def test_plain_http_off_loopback_is_for_those_who_insist() -> None:
     """A stand-in in a test cluster has no certificate."""
     url = await sent_to(PROJECT, base_url="http://fake-descope:8080", allow_http=True)
     assert str(url.origin()) == "http://fake-descope:8080"
+    for unsafe in ("ftp://fake-descope", "http://user@fake-descope"):
+        with pytest.raises(InvalidRequestError, match="base_url"):
+            NativeOAuthFinisher(PROJECT, NoTransport(), base_url=unsafe, allow_http=True)
 
 
 BAD_PROJECT_IDS: list[Any] = [
@@ -232,12 +244,15 @@ def test_a_timeout_that_is_no_time_is_refused(timeout: Any) -> None:
         {"project_id": "P 2"},
         {"project_id": PROJECT, "base_url": "nowhere"},
         {"project_id": PROJECT, "timeout": 0},
+        {"project_id": f"{KEY} for a project"},  # as whoever swaps two settings gives it
+        {"project_id": PROJECT, "base_url": f"{KEY} for a URL"},
+        {"project_id": PROJECT, "auth_management_key": f"{KEY} with blanks"},
     ],
 )
 @pytest.mark.parametrize("by", ["the class", "open"])
 async def test_a_refusal_keeps_no_key(arguments: dict[str, Any], by: str) -> None:
     """No frame of ours in its traceback has the key among its locals."""
-    arguments = {**arguments, "auth_management_key": KEY}
+    arguments = {"auth_management_key": KEY, **arguments}
 
     async def make() -> None:
         if by == "the class":
@@ -264,6 +279,8 @@ def test_the_repr_shows_where_it_sends_to_and_no_key() -> None:
         PROJECT, NoTransport(), base_url="https://a.example/x", auth_management_key=KEY
     )
     assert repr(finisher) == "<NativeOAuthFinisher https://a.example>"
+    refused = NativeOAuthFinisher.__new__(NativeOAuthFinisher)  # which a traceback may show
+    assert repr(refused) == "<NativeOAuthFinisher without an endpoint>"
 
 
 async def test_it_keeps_nothing_of_a_call(answering: Answering) -> None:
@@ -334,6 +351,24 @@ async def test_open_takes_what_the_class_takes() -> None:
     assert f"Bearer {PROJECT}:{KEY}".encode() in server.received
 
 
+async def test_a_retry_and_a_plain_address_are_handed_on_by_open() -> None:
+    """They are meant for the finisher that comes out."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    with pytest.raises(InvalidRequestError, match="base_url"):
+        await NativeOAuthFinisher.open(PROJECT, base_url="http://cluster").__aenter__()
+    async with NativeOAuthFinisher.open(PROJECT, base_url="http://cluster", allow_http=True) as finisher:
+        assert repr(finisher) == "<NativeOAuthFinisher http://cluster>"
+    url = f"http://localhost:{unused_port()}"
+    async with NativeOAuthFinisher.open(PROJECT, base_url=url, retry=Retry(sleep=sleep)) as finisher:
+        with pytest.raises(ConnectError):
+            await finisher.finish(**GOOGLE)
+    assert len(slept) == 2
+
+
 async def test_an_unopened_finisher_says_so() -> None:
     """Whoever forgets `async with` is told, and nothing was sent."""
     opening: Any = NativeOAuthFinisher.open(PROJECT)
@@ -367,10 +402,13 @@ async def test_the_calls_own_timeout_goes_before_the_finishers(answering: Answer
 
 
 async def test_the_transport_is_told_what_is_left() -> None:
-    """All of the call's seconds but what building the request took."""
+    """All of the call's seconds, 15 unless told, but what building the request took."""
     transport = InMemoryTransport(lambda request: HttpResponse(200, (), session().body))
     await NativeOAuthFinisher(PROJECT, transport, timeout=7).finish(**GOOGLE)
-    assert 6.9 < only(transport.requests).timeout <= 7
+    await NativeOAuthFinisher(PROJECT, transport).finish(**GOOGLE)
+    seven, fifteen = (request.timeout for request in transport.requests)
+    assert 6.5 < seven <= 7
+    assert 14.5 < fifteen <= 15
 
 
 # --- cancelled, and closed
@@ -494,7 +532,8 @@ async def test_a_call_logs_one_line(
     logged, line = the_line(caplog)
     assert logged == level
     assert line.items() >= facts.items()
-    assert 0 <= float(line["elapsed"] or "-1") < 1
+    elapsed = float(line["elapsed"] or "-1")
+    assert 0 <= elapsed == round(elapsed, 3) < 1
     for secret in (STATE, ID_TOKEN, "s.e.s", PROJECT):
         assert secret not in caplog.text
 
@@ -582,7 +621,11 @@ async def test_a_quiet_logger_gets_nothing(caplog: pytest.LogCaptureFixture, ans
     assert not caplog.records
 
 
-@pytest.mark.parametrize("transport", [None, object(), "https://localhost", AiohttpTransport.open()])
+@pytest.mark.parametrize(
+    "transport",
+    [None, object(), "https://localhost", SimpleNamespace(send=None), AiohttpTransport.open()],
+    ids=range(5),
+)
 def test_what_is_no_transport_is_refused_when_it_is_wired(transport: Any) -> None:
     """Not at the first sign-in; above all the context manager that somebody forgot to enter."""
     with pytest.raises(InvalidRequestError, match="transport must have send"):
@@ -610,3 +653,47 @@ async def test_a_handler_may_change_the_headers_it_was_given() -> None:
     finisher = NativeOAuthFinisher(PROJECT, InMemoryTransport(answer))
     for _ in range(2):
         assert (await finisher.finish(**GOOGLE)).session_jwt
+
+
+def test_nothing_is_logged_where_nobody_asked_for_it() -> None:
+    """Python prints the warnings of a logger without a handler; a library has one that does nothing."""
+    handlers = logging.getLogger("descope_native").handlers
+    assert logging.NullHandler in map(type, handlers)
+
+
+class Failing(logging.Handler):
+    """An application's, with a mistake in it."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise OSError("no space left")
+
+
+async def test_a_log_handler_that_fails_costs_nobody_a_session() -> None:
+    """Nor an error: what happened to the code is what the caller has to know."""
+    log = logging.getLogger("descope_native")
+    level, handler = log.level, Failing()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        async with answering_in_memory(session(), Answer(400)) as service:
+            assert (await service.finish()).session_jwt == "s.e.s"
+            with pytest.raises(RejectedError):
+                await service.finish()
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+async def test_a_session_that_is_refused_is_in_no_frame() -> None:
+    """Strictness raises with the tokens in reach, and a collector may look further than a repr."""
+    async with answering_in_memory(session(firstSeen=1), strict=True) as service:
+        with pytest.raises(UnexpectedResponse) as caught:
+            await service.finish()
+    held = [
+        value
+        for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+        if frame.f_globals["__name__"].startswith("descope_native")
+        for value in frame.f_locals.values()
+    ]
+    assert held
+    assert not [value for value in held if isinstance(value, FinishResult)]

@@ -393,3 +393,26 @@ def test_a_request_cannot_be_evolved_into_nonsense() -> None:
     request = FinishRequest(provider="google", state_id="s", id_token="t")
     with pytest.raises(InvalidRequestError, match="exactly one"):
         attrs.evolve(request, code="c")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({name: "s" * 65_536} for name in ("provider", "state_id", "id_token")),
+        {"id_token": None, "code": "\u00e9"},
+        {"known_device_jwt": "k" * 16_384, "trusted_device_jwt": "t" * 16_384},
+        {"user": '{"a": 1}'.ljust(4096)},
+        {"user": AppleUser(given_name="a", middle_name="s" * 4096, family_name="\u00e9")},
+    ],
+    ids=" ".join,
+)
+def test_a_request_of_such_a_size_is_let_in(changed: dict[str, Any]) -> None:
+    """The largest that there may be; what is one longer is refused."""
+    arguments: dict[str, Any] = {"provider": "google", "state_id": "s", "id_token": "t"} | changed
+    request = FinishRequest(**arguments)
+    assert {name: getattr(request, name) for name in arguments} == arguments
+
+
+def test_frozen_dicts_that_differ_have_hashes_that_differ() -> None:
+    """Or a set of them would be as slow as a list."""
+    assert len({hash(FrozenDict({"a": number})) for number in range(50)}) > 40

@@ -12,7 +12,7 @@ import freezegun
 import pytest
 import time_machine
 from kit.errors import NAMES_OF_PROOFS, PROOFS
-from kit.support import GOOGLE, PROJECT, Answer, Answering, session
+from kit.support import GOOGLE, PROJECT, Answer, Answering, answering_in_memory, session
 
 from descope_native import (
     ConnectError,
@@ -456,6 +456,38 @@ async def test_a_call_cancelled_on_its_way_back_to_who_refused_it_is_no_unsent_o
     with pytest.raises(asyncio.CancelledError):
         await call
     assert "outcome=rejected error=CancelledError phase=pool" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("waits_for", "outcome", "status"),
+    [("the next try", "rejected", 429), ("its answer", "unknown", None)],
+)
+async def test_a_cancelled_call_tells_what_its_last_attempt_proved(
+    waits_for: str, outcome: str, status: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The service said no to the first; the second is on its way, and may have been a yes."""
+    caplog.set_level("INFO", "descope_native")
+    waiting = asyncio.Event()
+
+    async def sleep(_: float) -> None:
+        waiting.set()
+        if waits_for == "the next try":
+            await asyncio.Event().wait()
+        service.arrived.clear()
+
+    no = Answer(429, [("Retry-After", "0")])
+    async with answering_in_memory(no, Answer(never=True), retry=Retry(sleep=sleep)) as service:
+        call = asyncio.create_task(service.finish())
+        await waiting.wait()
+        if waits_for == "its answer":
+            await service.arrived.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    (record,) = [record for record in caplog.records if record.name == "descope_native"]
+    facts = vars(record)
+    assert (facts["descope_outcome"], facts["descope_error"]) == (outcome, "CancelledError")
+    assert facts["descope_status"] == status
 
 
 @pytest.mark.parametrize("spare", [0.01, 0.3, 1.0])
