@@ -33,6 +33,7 @@ from descope_native.errors import (
     InvalidRequestError,
     Outcome,
     Phase,
+    ProjectRejectedError,
     RejectedError,
     ResponseError,
     TLSError,
@@ -60,7 +61,7 @@ _WELL_KNOWN: Final = frozenset(
 )
 """Providers that a log may name. A custom one's name may be a customer's."""
 
-_TO_MEND: Final = (TLSError, UnexpectedResponse)
+_TO_MEND: Final = (ProjectRejectedError, TLSError, UnexpectedResponse)
 """What a deployment or a new release of somebody's has to mend: no person can."""
 
 _MAX_DRIFT_PATHS: Final = 1000
@@ -199,6 +200,8 @@ class Client(Generic[Request, Result]):
                 raise answer
         except DescopeNativeError as error:
             error.spends_nothing = self._operation.spends_nothing
+            if isinstance(error, TransportError):
+                error.address = f"{sent.url.host}:{sent.url.port}"
             call.proved = error.outcome
             if isinstance(error, RejectedError):
                 call.refused = error
@@ -211,7 +214,13 @@ class Client(Generic[Request, Result]):
         call.status = response.status
         call.trace_id = read_trace_id(response, censor)
         return read_answer(
-            self._operation.read, response, call.trace_id, self._endpoint.url, censor, strict=self._strict
+            self._operation.read,
+            response,
+            call.trace_id,
+            self._endpoint.url,
+            censor,
+            strict=self._strict,
+            is_signed_in=getattr(request, "refresh_jwt", None) is not None,
         )
 
 

@@ -10,6 +10,7 @@
     │   └── TransportClosed                 closed, used on another event loop, or forked
     └── ResponseError                       an answer that is not a session
         ├── RejectedError                   4xx: the service said no
+        │   ├── ProjectRejectedError        to the project or its key, not to the person
         │   └── RateLimitedError            429
         ├── ServerError                     5xx, 408, 499
         └── UnexpectedResponse              anything else
@@ -32,6 +33,7 @@ __all__ = [
     "InvalidRequestError",
     "Outcome",
     "Phase",
+    "ProjectRejectedError",
     "RateLimitedError",
     "RejectedError",
     "RequestTimeout",
@@ -107,7 +109,12 @@ class InvalidRequestError(DescopeNativeError, ValueError):
 
 
 class TransportError(DescopeNativeError):
-    """No answer came. ``phase`` says how far the call had got, ``problem`` what is known of why."""
+    """No answer came. ``phase`` says how far the call had got, ``problem`` what is known of why.
+
+    ``address`` is the host and port that were called, where a client made the call.
+    """
+
+    address: str | None = None
 
     def __init__(self, phase: Phase, problem: str) -> None:
         super().__init__(phase, problem)
@@ -120,7 +127,8 @@ class TransportError(DescopeNativeError):
         return outcome_in(self.phase)
 
     def __str__(self) -> str:
-        return f"{self.problem} [phase {self.phase}, outcome {self.outcome}]"
+        called = f"{self.address}, " if self.address else ""
+        return f"{self.problem} [{called}phase {self.phase}, outcome {self.outcome}]"
 
 
 class ConnectError(TransportError):
@@ -153,6 +161,15 @@ class TLSError(ConnectError):
         self.args: tuple[Any, ...] = (problem,)
 
 
+_NOT_HAD_IN: Final[dict[Phase, str]] = {
+    "pool": "no free connection",
+    "connect": "no connection",
+    "send": "the request was not sent",
+    "wait": "no answer",
+    "read": "no whole answer",
+}
+
+
 class RequestTimeout(TransportError, TimeoutError):
     """The deadline passed. ``phase`` names what used it up.
 
@@ -164,7 +181,7 @@ class RequestTimeout(TransportError, TimeoutError):
     """
 
     def __init__(self, phase: Phase, seconds: float) -> None:
-        super().__init__(phase, f"no answer within {seconds:.3g} s")
+        super().__init__(phase, f"{_NOT_HAD_IN[phase]} within {seconds:.3g} s")
         self.args: tuple[Any, ...] = (phase, seconds)
         self.errno: int | None = None
         self.strerror: str | None = None  # or OSError takes the two arguments above for them
@@ -244,6 +261,14 @@ class RejectedError(ResponseError):
 
 
 _NOT_LOOKED_AT: Final = frozenset({421, 425})
+
+
+class ProjectRejectedError(RejectedError):
+    """401 or 403 that is about the project id or the auth management key, and about no person.
+
+    Told by the service's code E111119, ``Unauthorized``, where the bearer holds nothing else. Somebody has
+    to mend the configuration; take the code as spent nevertheless.
+    """
 
 
 class RateLimitedError(RejectedError):

@@ -18,6 +18,7 @@ from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
     Outcome,
+    ProjectRejectedError,
     RateLimitedError,
     RequestTimeout,
     TransportClosed,
@@ -118,6 +119,7 @@ def answer_for(error: DescopeNativeError) -> HttpAnswer:
     429 of the service            503     rate_limited             wait
     ``safe_to_retry``             503     temporarily_unavailable  send_again
     closed here, nothing spent    503     restarting               wait
+    wrong project or key          503     unavailable              give_up
     not sent, or a start, else    503     unavailable              give_up
     rejected                      401     rejected                 start_over
     unknown, deadline passed      504     interrupted              start_over
@@ -148,6 +150,8 @@ def answer_for(error: DescopeNativeError) -> HttpAnswer:
         case RateLimitedError(retry_after=seconds):
             status, code, step = 503, "rate_limited", "wait"
             retry_after = None if seconds is None else math.ceil(seconds)
+        case ProjectRejectedError():
+            status, code, step = 503, "unavailable", "give_up"
         case _ if error.safe_to_retry:
             status, code, step = 503, "temporarily_unavailable", "send_again"
         case TransportClosed() if unspent:

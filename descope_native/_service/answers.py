@@ -19,6 +19,7 @@ from descope_native._service.set_cookie import add_tokens_from_cookies
 from descope_native._service.times import parse_retry_after, service_time
 from descope_native.converters import NOTHING_FOUND, make_converter, structure_answer
 from descope_native.errors import (
+    ProjectRejectedError,
     RateLimitedError,
     RejectedError,
     ResponseError,
@@ -29,6 +30,9 @@ from descope_native.models import Drift, FinishResult, StartResult
 from descope_native.transports import HttpResponse
 
 _ERROR_CODE: Final = re.compile(r"E\d{6}", re.ASCII)
+_UNAUTHORIZED: Final = "E111119"
+"""The code of a 401 in the published SDKs' tests. One that is about a proof has another (E061301, E0625…)."""
+
 _TRACE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
 _ERROR_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
@@ -48,10 +52,14 @@ def read_answer(
     censor: Censor,
     *,
     strict: bool,
+    is_signed_in: bool = False,
 ) -> Result | ResponseError:
-    """What the answer means: a result, or an error for the caller to raise."""
+    """What the answer means: a result, or an error for the caller to raise.
+
+    ``is_signed_in`` says that the bearer had a person's token beside the project id.
+    """
     if not 200 <= response.status < 300:
-        return _error_for(response, trace_id, url, censor)
+        return _error_for(response, trace_id, url, censor, is_signed_in=is_signed_in)
     result = read(response, censor)
     if isinstance(result, UnexpectedResponse):
         return UnexpectedResponse(result.status, result.problem, trace_id, is_damaged=result.is_damaged)
@@ -134,7 +142,9 @@ def _describe_drift(drift: Sequence[Drift]) -> str:
     return "not as documented: " + "; ".join(places)
 
 
-def _error_for(response: HttpResponse, trace_id: str | None, url: URL, censor: Censor) -> ResponseError:
+def _error_for(
+    response: HttpResponse, trace_id: str | None, url: URL, censor: Censor, *, is_signed_in: bool
+) -> ResponseError:
     status = response.status
     hundreds = status // 100
     if hundreds == 3:
@@ -152,6 +162,8 @@ def _error_for(response: HttpResponse, trace_id: str | None, url: URL, censor: C
         return RateLimitedError(
             status, trace_id, *texts, parse_retry_after(response.header_values("Retry-After"), ours)
         )
+    if status in {401, 403} and texts[0] == _UNAUTHORIZED and not is_signed_in:
+        return ProjectRejectedError(status, trace_id, *texts)
     return RejectedError(status, trace_id, *texts)
 
 

@@ -11,6 +11,7 @@ from kit.support import Answer, Answering, answering_in_memory, as_json, session
 
 from descope_native import (
     Outcome,
+    ProjectRejectedError,
     RateLimitedError,
     RejectedError,
     ResponseError,
@@ -374,3 +375,30 @@ async def test_retry_after_counts_on_429_only(answering: Answering, status: int)
     """Elsewhere it is no promise that the code may go out again."""
     error = await refused(answering, Answer(status, [("Retry-After", "1")]))
     assert not hasattr(error, "retry_after")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (401, "E111119", ProjectRejectedError),
+        (403, "E111119", ProjectRejectedError),
+        (400, "E111119", RejectedError),
+        (401, "E061301", RejectedError),
+        (403, None, RejectedError),
+    ],
+)
+async def test_a_wrong_project_or_key_is_told_apart(
+    answering: Answering,
+    caplog: pytest.LogCaptureFixture,
+    status: int,
+    code: str | None,
+    kind: type[RejectedError],
+) -> None:
+    """By the service's code only. In the log it is an ERROR, since no person can mend it."""
+    async with answering(Answer(status, body=as_json({"errorCode": code}))) as service:
+        with pytest.raises(RejectedError) as caught:
+            await service.finish()
+    assert type(caught.value) is kind
+    assert caught.value.outcome is Outcome.REJECTED
+    (record,) = [record for record in caplog.records if record.name == "descope_native"]
+    assert record.levelname == ("ERROR" if kind is ProjectRejectedError else "WARNING")

@@ -31,6 +31,7 @@ TOP = {
     "NativeOAuthFinisher",
     "NativeOAuthStarter",
     "Outcome",
+    "ProjectRejectedError",
     "RateLimitedError",
     "RejectedError",
     "RequestTimeout",

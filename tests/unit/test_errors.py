@@ -17,8 +17,13 @@ from descope_native import (
     ConnectError,
     ConnectionLost,
     DescopeNativeError,
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
     InvalidRequestError,
+    NativeOAuthFinisher,
     Outcome,
+    ProjectRejectedError,
     RateLimitedError,
     RejectedError,
     RequestTimeout,
@@ -42,6 +47,7 @@ TREE = {
     TransportClosed: (TransportError,),
     ResponseError: (DescopeNativeError,),
     RejectedError: (ResponseError,),
+    ProjectRejectedError: (RejectedError,),
     RateLimitedError: (RejectedError,),
     ServerError: (ResponseError,),
     UnexpectedResponse: (ResponseError,),
@@ -110,7 +116,10 @@ def test_the_text_says_what_to_know() -> None:
         ConnectError("dns", "no such host"): "no such host [phase connect, outcome not_sent]",
         TLSError("expired"): "expired [phase connect, outcome not_sent]",
         RequestTimeout("wait", 15.0): "no answer within 15 s [phase wait, outcome unknown]",
-        RequestTimeout("pool", 0.0501): "no answer within 0.0501 s [phase pool, outcome not_sent]",
+        RequestTimeout("pool", 0.0501): "no free connection within 0.0501 s [phase pool, outcome not_sent]",
+        RequestTimeout("connect", 5): "no connection within 5 s [phase connect, outcome not_sent]",
+        RequestTimeout("send", 5): "the request was not sent within 5 s [phase send, outcome unknown]",
+        RequestTimeout("read", 5): "no whole answer within 5 s [phase read, outcome unknown]",
         ConnectionLost("read", "cut"): "cut [phase read, outcome unknown]",
         RejectedError(400, *SAID): (
             "the service answered 400: E061301; A description; A message [outcome rejected, cf-ray ray-1]"
@@ -121,6 +130,20 @@ def test_the_text_says_what_to_know() -> None:
         UnexpectedResponse(0, "not HTTP"): "not HTTP [status 0, outcome unknown]",
     }
     assert {error: str(error) for error in texts} == texts
+
+
+async def test_a_call_that_got_no_answer_names_whom_it_called() -> None:
+    """Host and port, whatever the transport knows of them; also after pickling."""
+
+    def refuse(_: HttpRequest) -> HttpResponse:
+        raise ConnectionRefusedError
+
+    finisher = NativeOAuthFinisher("P2", InMemoryTransport(refuse), base_url="https://a.example:8443/x")
+    with pytest.raises(ConnectError) as caught:
+        await finisher.finish(provider="google", state_id="s", id_token="t")
+    for error in caught.value, pickle.loads(pickle.dumps(caught.value)):
+        assert error.address == "a.example:8443"
+        assert str(error).endswith("[a.example:8443, phase connect, outcome not_sent]")
 
 
 def test_each_error_keeps_its_facts() -> None:

@@ -20,6 +20,7 @@ from descope_native import (
     NativeOAuthFinisher,
     NativeOAuthStarter,
     Outcome,
+    ProjectRejectedError,
     RateLimitedError,
     RejectedError,
     RequestTimeout,
@@ -288,6 +289,17 @@ async def test_retry_repeats_a_start_and_never_a_rejection() -> None:
     with pytest.raises(RejectedError):
         await starter.start(provider="google")
     assert len(requests) == 1
+
+
+async def test_a_refused_refresh_token_is_not_the_projects_fault() -> None:
+    """With a person's token in the bearer, "Unauthorized" may be about that."""
+    said = HttpResponse(401, (), as_json({"errorCode": "E111119"}))
+    starter, _ = starting(said, said)
+    with pytest.raises(ProjectRejectedError):
+        await starter.start(provider="google")
+    with pytest.raises(RejectedError) as caught:
+        await starter.start(provider="google", refresh_jwt="r.e.f")
+    assert type(caught.value) is RejectedError
 
 
 # --- what is told of it
