@@ -17,7 +17,7 @@ from descope_native._service.json_text import decode_answer, decode_json
 from descope_native._service.redaction import LONGEST_SHOWN, Censor
 from descope_native._service.set_cookie import add_tokens_from_cookies
 from descope_native._service.times import parse_retry_after, service_time
-from descope_native.converters import NOTHING_FOUND, make_converter, structure_result
+from descope_native.converters import NOTHING_FOUND, make_converter, structure_answer
 from descope_native.errors import (
     RateLimitedError,
     RejectedError,
@@ -68,7 +68,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
         coding.strip().lower() for line in lines for coding in line.split(",")
     )
     try:
-        answer, drift = decode_answer(response.body)
+        answer, drift = decode_answer(response.body, FinishResult)
     except ValueError:
         if is_encoded:
             return "the answer has a Content-Encoding that was not asked for"
@@ -81,7 +81,7 @@ def _read_session(response: HttpResponse) -> FinishResult | str:
     if is_encoded:  # in name only: the body was read as it came
         drift.append(Drift("Content-Encoding", "identity", "another coding"))
     drift += add_tokens_from_cookies(answer, response)
-    result = structure_result(_converter, answer)
+    result = structure_answer(_converter, FinishResult, answer)
     if not isinstance(result, FinishResult):
         odd = tuple(each for each in result if each.found != NOTHING_FOUND)
         details = f" ({_describe_drift((*drift, *odd))})" if drift or odd else ""
