@@ -52,9 +52,7 @@ class Link:
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("localhost", self._port)
         opened = asyncio.get_running_loop().time() + 2 * self._half  # SYN and SYN-ACK
-        await asyncio.gather(
-            self._pass(reader, there_writer, opened), self._pass(there_reader, writer, 0.0)
-        )
+        await asyncio.gather(self._pass(reader, there_writer, opened), self._pass(there_reader, writer, 0.0))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float) -> None:
         loop = asyncio.get_running_loop()
@@ -78,9 +76,7 @@ def relaying(port: int, links: tuple[float, ...]) -> Iterator[dict[float, str]]:
         assert process.stdin
         assert process.stdout
         ports = process.stdout.readline().split()
-        yield {
-            link: f"https://localhost:{int(of_link)}" for link, of_link in zip(links, ports, strict=True)
-        }
+        yield {link: f"https://localhost:{int(of_link)}" for link, of_link in zip(links, ports, strict=True)}
         process.stdin.close()
 
 
@@ -200,7 +196,9 @@ def first_calls(base: str, link: float, certificate: Path, rounds: int) -> list[
     lines = []
     for name in candidates():
         command = [sys.executable, "-m", "benchmarks.felt", "--first", name, base, str(certificate)]
-        seconds = [float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(rounds)]
+        seconds = [
+            float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(rounds)
+        ]
         lines.append({"client": name, "link": link, "seconds": statistics.median(seconds)})
     return lines
 
@@ -217,15 +215,17 @@ def table(lines: list[dict[str, Any]]) -> str:
     for link in sorted({line["link"] for line in lines}):
         for name in dict.fromkeys(line["client"] for line in lines):
             cells = {line["gap"]: line for line in lines if (line["link"], line["client"]) == (link, name)}
-            rows.append(
-                [f"{link * 1000:g} ms", name, *(f"{cells[gap]['round_trips']:.2f}" for gap in gaps)]
-            )
+            rows.append([f"{link * 1000:g} ms", name, *(f"{cells[gap]['round_trips']:.2f}" for gap in gaps)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file as well")
     quick = parser.parse_args()
@@ -244,7 +244,9 @@ def main() -> None:
         first = first_calls(bases[links[0]], links[0], Path(root), rounds)
     print(table(lines))
     for line in first:
-        print(f"first call of a process, {line['link'] * 1000:g} ms link: {line['client']} {line['seconds']:.3f} s")
+        print(
+            f"first call of a process, {line['link'] * 1000:g} ms link: {line['client']} {line['seconds']:.3f} s"
+        )
     if quick.json:
         report = {"machine": machine(), "quick": quick.quick, "felt": lines, "first": first}
         quick.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
