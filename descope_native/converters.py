@@ -1,7 +1,10 @@
 """Models to JSON and back. The only module that knows cattrs and the wire's names.
 
-`make_converter` gives a cattrs ``Converter`` with our hooks, spelled as cattrs' own preconf modules
-spell it. It decodes strictly: only the JSON type that a field names is let in, nothing is coerced.
+`make_converter` gives a cattrs ``Converter`` with our hooks, as cattrs' own preconf modules do. It decodes
+strictly: only the JSON type that a field names is let in, nothing is coerced. `structure_answer` also mends.
+
+A new answer is one entry in `ANSWERS`, a new request one in `REQUESTS`: the models inside are found by the
+types of their fields.
 """
 
 # What json.loads gives is Any, and looking at its type() makes that Unknown in the eyes of pyright.
@@ -9,18 +12,18 @@ spell it. It decodes strictly: only the JSON type that a field names is let in, 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import json
-import linecache
 import math
 import re
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from itertools import islice
 from operator import eq
 from types import GenericAlias, NoneType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
 import attrs
 from cattrs import ClassValidationError, Converter
-from cattrs.gen import make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from descope_native._tokens import is_token
 from descope_native.models import (
@@ -30,15 +33,12 @@ from descope_native.models import (
     FinishRequest,
     FinishResult,
     FrozenDict,
-    IdpResponse,
     Json,
     LoginOptions,
     ObjectOrFalse,
     StartRequest,
     StartResult,
     Token,
-    User,
-    UserTenant,
 )
 
 __all__ = ["make_converter", "structure_answer"]
@@ -46,9 +46,10 @@ __all__ = ["make_converter", "structure_answer"]
 T = TypeVar("T")
 Model = TypeVar("Model", bound=attrs.AttrsInstance)
 
-_OPTIONAL_TOKEN: Final = cast("Any", Token) | None
+ANSWERS: Final[tuple[type[attrs.AttrsInstance], ...]] = (FinishResult, StartResult)
+REQUESTS: Final[tuple[type[attrs.AttrsInstance], ...]] = (FinishRequest, StartRequest)
 
-# A field is called on the wire what it is called here, in camelCase; but for these.
+# The JSON key of an attribute is its name in camelCase, except for these.
 _WIRE_NAMES: Final = {
     "totp": "TOTP",
     "saml": "SAML",
@@ -67,20 +68,22 @@ _MAX_EXACT: Final = 2**53
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
 
-_MOST_DRIFT: Final = 100
-"""How many oddities of one object or list are looked at. Each costs, and a hostile answer could have a
+_MAX_DRIFT: Final = 100
+"""How much drift of one object or list is listed. Each costs time, and a hostile answer could have a
 million: what comes after them is left out."""
 
 NOTHING_FOUND: Final = "nothing"
 
-# These two tell how a result came about; no key of the wire is theirs.
-_OFF_THE_WIRE: Final = frozenset({"extra", "drift"})
+# Attributes that hold what no field describes. They have no key of their own on the wire.
+_NOT_ON_THE_WIRE: Final = frozenset({"extra", "drift"})
 
 _DEVICE_TOKEN_HEADERS: Final = {
     "known_device_jwt": "x-descope-known-device-token",
     "trusted_device_jwt": "x-descope-trusted-device-token",
 }
 """What a request sends as headers, not in its body."""
+
+_NOT_IN_THE_BODY: Final = frozenset({*_DEVICE_TOKEN_HEADERS, "refresh_jwt", "nonce"})
 
 _JSON_TYPES: Final[Mapping[type, str]] = {
     str: "string",
@@ -92,6 +95,8 @@ _JSON_TYPES: Final[Mapping[type, str]] = {
     NoneType: "null",
 }
 
+_NOT_JSON: Final = "something else"
+
 _APPLE_NAME_PARTS: Final = {"given_name": "firstName", "middle_name": "middleName", "family_name": "lastName"}
 
 
@@ -101,15 +106,24 @@ def wire_name(attribute: str) -> str:
     return _WIRE_NAMES.get(attribute, head + "".join(word.capitalize() for word in tail))
 
 
-class _Misfit(Exception):
-    """Something was not as documented. Brings what could be saved, and where the rest is missing."""
+@cache
+def _wire_types(cls: type[attrs.AttrsInstance]) -> Mapping[str, Any]:
+    """The JSON keys of a model, and the type of each."""
+    return {
+        wire_name(field.name): field.type for field in attrs.fields(cls) if field.name not in _NOT_ON_THE_WIRE
+    }
 
-    def __init__(self, saved: Any, *drift: Drift) -> None:
+
+class _Mismatch(Exception):
+    """A value is not as documented. ``partial`` is what could be read of it, or `attrs.NOTHING`."""
+
+    def __init__(self, partial: Any, *drift: Drift) -> None:
         super().__init__()
-        self.saved = saved
+        self.partial = partial
         self.drift = drift
 
     def under(self, place: str) -> list[Drift]:
+        """The drift, with paths that start one level further out."""
         return [
             attrs.evolve(drift, path=f"{place}{'.' if drift.path[:1] not in {'', '['} else ''}{drift.path}")
             for drift in self.drift
@@ -117,31 +131,40 @@ class _Misfit(Exception):
 
 
 def drift_at(path: str, expected: str, value: object) -> Drift:
-    return Drift(path, expected, _JSON_TYPES.get(type(value), "something else"))
+    return Drift(path, expected, _JSON_TYPES.get(type(value), _NOT_JSON))
 
 
-def _wrong_type(expected: str, value: object, path: str = "") -> _Misfit:
-    return _Misfit(attrs.NOTHING, drift_at(path, expected, value))
+def _wrong_type(expected: str, value: object, path: str = "") -> _Mismatch:
+    return _Mismatch(attrs.NOTHING, drift_at(path, expected, value))
 
 
-def _left_out(path: str) -> Drift:
-    return Drift(path, f"{_MOST_DRIFT} oddities at most", "more")
+def _unusable(expected: str, found: str) -> _Mismatch:
+    return _Mismatch(attrs.NOTHING, Drift("", expected, found))
 
 
-def _unusable(expected: str, found: str) -> _Misfit:
-    return _Misfit(attrs.NOTHING, Drift("", expected, found))
+def _too_much_drift(path: str) -> Drift:
+    return Drift(path, f"{_MAX_DRIFT} oddities at most", "more")
 
 
-# How each type is let in. A hook is given what json.loads made of the value.
+# Strict hooks, one for each type that a field may have. They are called for each field of each answer: what
+# is as documented takes the first branch.
 
-_BOOLEAN: Final = frozenset({bool})
 _IMMUTABLE: Final = frozenset({str, int, bool, NoneType})  # a float may be infinite
 
 
 def _structure_string(value: Any, _: Any) -> str | None:
-    if value is not None and type(value) is not str:
+    if type(value) is str:
+        return value or None
+    if value is not None:
         raise _wrong_type("string", value)
-    return value or None
+    return None
+
+
+def _structure_required_string(value: Any, _: Any) -> str:
+    text = _structure_string(value, _)
+    if text is None:  # null and "" mean the same as absent
+        raise _unusable("string", NOTHING_FOUND)
+    return text
 
 
 def _structure_token(value: Any, _: Any) -> str | None:
@@ -153,16 +176,9 @@ def _structure_token(value: Any, _: Any) -> str | None:
 
 def _structure_required_token(value: Any, _: Any) -> str:
     token = _structure_token(value, _)
-    if token is None:  # absent, null and "" are the wire's three ways to leave it out
+    if token is None:
         raise _unusable("token", NOTHING_FOUND)
     return token
-
-
-def _structure_required_string(value: Any, _: Any) -> str:
-    text = _structure_string(value, _)
-    if text is None:
-        raise _unusable("string", NOTHING_FOUND)
-    return text
 
 
 def _structure_boolean(value: Any, _: Any) -> bool:
@@ -172,19 +188,19 @@ def _structure_boolean(value: Any, _: Any) -> bool:
 
 
 def _structure_integer(value: Any, _: Any) -> int:
+    if type(value) is int:
+        return value
     if type(value) is float and value.is_integer() and abs(value) <= _MAX_EXACT:
         return int(value)  # JSON has one kind of number: 1.0 and 1e3 are integers
-    if type(value) is not int:
-        raise _wrong_type("integer", value)
-    return value
+    raise _wrong_type("integer", value)
 
 
 def _structure_strings(value: Any, _: Any) -> tuple[str, ...]:
     if type(value) is not list:
         raise _wrong_type("array", value)
-    for index, item in enumerate(value):
+    for item in value:
         if type(item) is not str:
-            raise _wrong_type("string", item, path=f"[{index}]")
+            raise _wrong_type("string", item, path=f"[{value.index(item)}]")
     return tuple(value)
 
 
@@ -193,11 +209,14 @@ def _structure_flags(value: Any, _: Any) -> FrozenDict[bool]:
         return FrozenDict()
     if type(value) is not dict:
         raise _wrong_type("object", value)
-    if not _BOOLEAN.issuperset(map(type, value.values())):
-        raise _wrong_type(
-            "boolean", next(flag for flag in value.values() if type(flag) is not bool), path="*"
-        )
+    for flag in value.values():
+        if type(flag) is not bool:
+            raise _wrong_type("boolean", flag, path="*")
     return FrozenDict(value)
+
+
+def _structure_json(value: Any, _: Any) -> Any:
+    return _freeze(value, _MAX_DEPTH)
 
 
 def _structure_object(value: Any, _: Any) -> FrozenDict[Json]:
@@ -244,29 +263,11 @@ def _thaw(value: Any) -> Any:
 
 Hook = Callable[[Any, Any], Any]
 
-
-@attrs.frozen
-class _Hooks:
-    """How one type is let in: `straight` raises where anything is odd, `careful` saves what it can.
-
-    An odd answer is read straight once, then carefully once, at whatever depth the oddity is.
-    """
-
-    straight: Hook
-    careful: Hook
-
-    def __call__(self, value: Any, _: Any) -> Any:
-        try:
-            return self.straight(value, _)
-        except (_Misfit, TypeError):
-            return self.careful(value, _)
-
-
 _HOOKS: Final[Mapping[Any, Hook]] = {
     str: _structure_required_string,
     str | None: _structure_string,
     Token: _structure_required_token,
-    _OPTIONAL_TOKEN: _structure_token,
+    cast("Any", Token) | None: _structure_token,
     bool: _structure_boolean,
     bool | None: _structure_boolean,
     int | None: _structure_integer,
@@ -275,224 +276,124 @@ _HOOKS: Final[Mapping[Any, Hook]] = {
     Mapping[str, Json]: _structure_object,
     ObjectOrFalse: _structure_object_or_false,
 }
+_REQUIRED: Final[Mapping[Any, str]] = {str: "string", Token: "token"}
+"""What is expected where a required key is absent, so that no hook is asked."""
 
 
-def _unfrozen(cls: type[Model]) -> type[Model]:
-    """The same class while it is being filled; an instance is told its real class once that is done.
-
-    A frozen class can only be filled around the `__setattr__` that forbids it, by one call for each
-    field, which makes it four times as dear.
-    """
-    # Both, for CPython sets an attribute without a lookup only where neither is overridden.
-    members = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
-    return cast("type[Model]", type(cls.__name__, (cls,), members))
-
-
-# A class's hook is put together as source, a few lines for each field by its type, and compiled, as cattrs
-# does it: an answer has seventy fields, and one call for each would be most of what it costs. Where
-# anything is not as it should be, the careful hooks look at all of it again, so these lines only have to
-# notice.
-
-_HEAD: Final = """
-def structure(obj, _):
-    if type(obj) is not dict:
-        raise Misfit(None)
-    get = obj.get
-    instance = new(unfrozen)
-"""
-_BY_TYPE: Final[Mapping[Any, str]] = {
-    Token: """
-    value = get({key!r})
-    if type(value) is not str or not is_token(value):
-        raise Misfit(None)
-    instance.{name} = value
-""",
-    str: """
-    value = get({key!r})
-    if type(value) is not str or not value:
-        raise Misfit(None)
-    instance.{name} = value
-""",
-    _OPTIONAL_TOKEN: """
-    value = get({key!r})
-    if value is not None and value != "" and (type(value) is not str or not is_token(value)):
-        raise Misfit(None)
-    instance.{name} = value or None
-""",
-    str | None: """
-    value = get({key!r})
-    if type(value) is not str and value is not None:
-        raise Misfit(None)
-    instance.{name} = value or None
-""",
-    bool: """
-    value = get({key!r}, False)
-    if value is not True and value is not False:
-        raise Misfit(None)
-    instance.{name} = value
-""",
-    bool | None: """
-    value = get({key!r}, absent)
-    if type(value) is not bool and value is not absent:  # null is not as documented
-        raise Misfit(None)
-    instance.{name} = None if value is absent else value
-""",
-    int | None: """
-    value = get({key!r}, absent)
-    if type(value) is not int and value is not absent:
-        value = structure_{name}(value, None)
-    instance.{name} = None if value is absent else value
-""",
-    tuple[str, ...]: """
-    value = get({key!r}, absent)
-    if type(value) is list:
-        join(value)  # a TypeError where one is no string
-    elif value is not absent:
-        raise Misfit(None)
-    instance.{name} = () if value is absent else tuple(value)
-""",
-}
-_BY_HOOK: Final = """
-    value = get({key!r}, absent)
-    instance.{name} = default_{name} if value is absent else structure_{name}(value, None)
-"""
-_OFF_THE_WIRE_LINES: Final = """
-    instance.{name} = default_{name}
-"""
-_TAIL: Final = """
-    if not is_known(obj):
-        instance.extra = structure_extra(obj)
-    instance.__class__ = cls
-    return instance
-"""
+def _structure_each(
+    items: Iterator[tuple[Any, Any]], hook: Hook, place: str
+) -> tuple[dict[Any, Any], list[Drift]]:
+    """What could be read of a list or an object by its index or key, and the drift of the others."""
+    read: dict[Any, Any] = {}
+    drift: list[Drift] = []
+    for key, item in items:
+        try:
+            read[key] = hook(item, None)
+        except _Mismatch as mismatch:
+            drift += mismatch.under(place.format(key))
+            if mismatch.partial is not attrs.NOTHING:
+                read[key] = mismatch.partial
+            if len(drift) >= _MAX_DRIFT:
+                drift += [_too_much_drift("") for _ in islice(items, 1)]
+                break
+    return read, drift
 
 
-def _source(cls: type[Model]) -> str:
-    """What is compiled. Of a tenant's ``tenant_name`` it makes
-
-    value = get('tenantName')
-    if type(value) is not str and value is not None:
-        raise Misfit(None)
-    instance.tenant_name = value or None
-    """
-    lines = [_HEAD]
-    for field in attrs.fields(cls):
-        template = _BY_TYPE.get(field.type, _BY_HOOK)
-        if field.name in _OFF_THE_WIRE:
-            template = _OFF_THE_WIRE_LINES
-        lines.append(template.format(name=field.name, key=wire_name(field.name)))
-    return "".join([*lines, _TAIL])
+def _structure_extra(value: Any, _: Any) -> FrozenDict[Json]:
+    read, drift = _structure_each(iter(value.items()), _structure_json, "")
+    if drift:
+        raise _Mismatch(FrozenDict(read), *drift)
+    return FrozenDict(read)
 
 
-def _careful_hook(  # noqa: C901 -- one branch for each kind of oddity
-    cls: type[Model], fields: Mapping[str, "attrs.Attribute[Any]"], hooks: Mapping[str, Hook]
-) -> Hook:
-    """A hook that saves what it can of an object that is not as documented, and tells the rest."""
-    required = {key: None for key, field in fields.items() if field.default is attrs.NOTHING}
-    defaults: dict[str, Any] = {key: field.default for key, field in fields.items()} | required
-
-    def structure_carefully(obj: Any, _: Any) -> Model:
-        if type(obj) is not dict:
-            raise _wrong_type("object", obj)
-        values = dict(defaults)
-        extra: dict[str, Json] = {}
-        drift: list[Drift] = []
-        is_cut = False
-        for key, value in {**required, **obj}.items():
-            try:
-                if key in fields:
-                    values[key] = hooks[key](value, None)
-                elif len(drift) < _MOST_DRIFT:
-                    extra[key] = _freeze(value, _MAX_DEPTH)
-                else:
-                    is_cut = True
-            except _Misfit as misfit:
-                drift += misfit.under(key if key in fields else "*")
-                if misfit.saved is not attrs.NOTHING:
-                    values[key] = misfit.saved
-        if is_cut:
-            drift.append(_left_out("*"))
-        if any(values[key] is None for key in required):
-            raise _Misfit(attrs.NOTHING, *drift)
-        by_name = {fields[key].name: value for key, value in values.items()}
-        instance: Model = cast("Any", cls)(**by_name, extra=FrozenDict(extra))
+def _list_hook(structure_item: Hook) -> Hook:
+    def structure(value: Any, _: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise _wrong_type("array", value)
+        read, drift = _structure_each(enumerate(value), structure_item, "[{}]")
         if drift:
-            raise _Misfit(instance, *drift)
-        return instance
+            raise _Mismatch(tuple(read.values()), *drift)
+        return tuple(read.values())
 
-    return structure_carefully
-
-
-def _class_hooks(cls: type[Model], known: Mapping[Any, _Hooks]) -> _Hooks:
-    """Hooks that are made for one class. Those that cattrs makes coerce, or call for each field."""
-    fields = {wire_name(field.name): field for field in attrs.fields(cls) if field.name not in _OFF_THE_WIRE}
-    for field in fields.values():
-        if field.type not in known:  # cattrs would have a hook for it, which coerces
-            raise TypeError(f"{cls.__name__}.{field.name} has a type without a strict hook: {field.type}")
-    straight = {key: known[field.type].straight for key, field in fields.items()}
-    careful = {key: known[field.type].careful for key, field in fields.items()}
-
-    def structure_extra(obj: dict[str, Any]) -> FrozenDict[Json]:
-        return _structure_object({key: value for key, value in obj.items() if key not in fields}, None)
-
-    names: dict[str, Any] = {
-        "absent": object(),
-        "cls": cls,
-        "is_known": frozenset(fields).issuperset,
-        "is_token": is_token,
-        "join": "".join,
-        "Misfit": _Misfit,
-        "new": object.__new__,
-        "structure_extra": structure_extra,
-        "unfrozen": _unfrozen(cls),
-    }
-    names |= {f"default_{field.name}": field.default for field in attrs.fields(cls)}
-    names |= {f"structure_{field.name}": straight[key] for key, field in fields.items()}
-    source, file = _source(cls), f"<descope_native structure {cls.__name__}>"
-    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)  # for debuggers
-    exec(compile(source, file, "exec"), names)  # noqa: S102 -- of nobody's words but our own
-    return _Hooks(names["structure"], _careful_hook(cls, fields, careful))
+    return structure
 
 
-def _or_none(hook: Hook) -> Hook:
+def _optional_hook(hook: Hook) -> Hook:
     return lambda value, _: None if value is None else hook(value, _)
 
 
-def _tuple_of(hooks: _Hooks) -> _Hooks:
-    structure_item = hooks.straight
+def _models_in(wanted: Any) -> Iterator[type[attrs.AttrsInstance]]:
+    """The models that a type is made of, inner ones first."""
+    for argument in get_args(wanted):
+        yield from _models_in(argument)
+    if attrs.has(wanted):
+        for field_type in _wire_types(wanted).values():
+            yield from _models_in(field_type)
+        yield wanted
 
-    def structure(value: Any, _: Any) -> tuple[Any, ...]:
-        if type(value) is not list:
-            raise _Misfit(None)
-        return tuple([structure_item(item, _) for item in value])
 
-    def structure_carefully(value: Any, _: Any) -> tuple[Any, ...]:
-        if type(value) is not list:
-            raise _wrong_type("array", value)
-        saved: list[Any] = []
+def _field_overrides(cls: type[attrs.AttrsInstance], hooks: Mapping[Any, Hook]) -> dict[str, Any]:
+    overrides: dict[str, Any] = {}
+    for field in attrs.fields(cls):
+        # cattrs would find a hook for any type, but one that coerces.
+        if field.name not in _NOT_ON_THE_WIRE and field.type not in hooks:
+            raise TypeError(f"{cls.__name__}.{field.name} has a type without a strict hook: {field.type}")
+        overrides[field.name] = override(rename=wire_name(field.name))
+    return overrides | {"extra": override(struct_hook=_structure_extra), "drift": override(omit=True)}
+
+
+def _mismatch_of(error: Exception, wanted: Any, found: str) -> _Mismatch:
+    error.__traceback__ = None  # a cycle: its frames hold the error, and the answer
+    if isinstance(error, _Mismatch):
+        return error
+    # A KeyError, for the key is absent; or no stack was left to read the value.
+    return _unusable(_REQUIRED.get(wanted, "value"), found)
+
+
+def _model_hook(cls: type[Model], converter: Converter, hooks: Mapping[Any, Hook]) -> Hook:
+    """A hook for one model, around the one that cattrs makes of its fields.
+
+    With detailed validation, cattrs tells of every field that is refused. It costs nothing where none is.
+    """
+    structure_fields = make_dict_structure_fn(
+        cls, converter, _cattrs_detailed_validation=True, **_field_overrides(cls, hooks)
+    )
+    types = _wire_types(cls)
+    is_known = frozenset(types).issuperset
+    required = [wire_name(field.name) for field in attrs.fields(cls) if field.default is attrs.NOTHING]
+
+    def structure(value: Any, _: Any) -> Model:
+        if type(value) is not dict:
+            raise _wrong_type("object", value)
+        if not is_known(value):
+            value = {**value, "extra": {key: item for key, item in value.items() if key not in types}}
+        try:
+            return structure_fields(value, cls)
+        except ClassValidationError as error:
+            refused = error.group_exceptions()[0]
+        raise leave_out(value, refused)
+
+    def leave_out(value: dict[str, Any], refused: list[tuple[Exception, Any]]) -> _Mismatch:
+        """The model without the fields that were refused, or with what could be read of them."""
+        errors = {wire_name(note.name): (error, note) for error, note in refused}
+        partial: dict[str, Any] = {}
         drift: list[Drift] = []
-        for index, item in enumerate(value):
-            if len(drift) >= _MOST_DRIFT:
-                drift.append(_left_out(""))
-                break
-            try:
-                saved.append(hooks(item, None))
-            except _Misfit as misfit:
-                drift += misfit.under(f"[{index}]")
-                if misfit.saved is not attrs.NOTHING:
-                    saved.append(misfit.saved)
-        if drift:
-            raise _Misfit(tuple(saved), *drift)
-        return tuple(saved)
+        for key in filter(errors.__contains__, dict.fromkeys((*required, *value))):
+            error, note = errors[key]
+            mismatch = _mismatch_of(error, note.type, _NOT_JSON if key in value else NOTHING_FOUND)
+            drift += mismatch.under("*" if key == "extra" else key)
+            if mismatch.partial is not attrs.NOTHING:
+                partial[note.name] = mismatch.partial
+        usable = {key: item for key, item in value.items() if key not in errors}
+        try:
+            instance: Any = structure_fields(usable, cls)
+        except ClassValidationError as again:  # a required key is missing, or no stack is left
+            for error in again.exceptions:
+                error.__traceback__ = None
+            return _Mismatch(attrs.NOTHING, *drift)
+        return _Mismatch(attrs.evolve(instance, **partial), *drift)
 
-    return _Hooks(structure, structure_carefully)
-
-
-def _register(converter: Converter, wanted: Any, hook: Hook) -> None:
-    if isinstance(wanted, type):  # cattrs looks here first, and has hooks of its own that coerce
-        converter.register_structure_hook(wanted, hook)
-    else:
-        converter.register_structure_hook_func(lambda t: t == wanted, hook)
+    return structure
 
 
 class _Converter(Converter):
@@ -501,9 +402,9 @@ class _Converter(Converter):
     def structure(self, obj: Any, cl: type[T]) -> T:
         try:
             return super().structure(obj, cl)
-        except _Misfit as misfit:
+        except _Mismatch as mismatch:
             places = [
-                TypeError(f"{d.path or '$'}: expected {d.expected}, found {d.found}") for d in misfit.drift
+                TypeError(f"{d.path or '$'}: expected {d.expected}, found {d.found}") for d in mismatch.drift
             ]
         finally:
             del obj  # it holds tokens, and this frame is in the traceback of what follows
@@ -520,19 +421,25 @@ def make_converter() -> Converter:
     ``cattrs.ClassValidationError``, whose sub-exceptions name the places, never the values.
     """
     converter = _Converter(detailed_validation=False)
-    known = {wanted: _Hooks(hook, hook) for wanted, hook in _HOOKS.items()}
-    models: tuple[type[attrs.AttrsInstance], ...] = (UserTenant, User, IdpResponse, FinishResult, StartResult)
-    for cls in models:  # inner ones first
-        hooks = known[cls] = _class_hooks(cls, known)
-        known[cast("Any", cls) | None] = _Hooks(_or_none(hooks.straight), _or_none(hooks.careful))
-        known[GenericAlias(tuple, (cls, ...))] = _tuple_of(hooks)
-    for wanted, hooks in known.items():
-        _register(converter, wanted, hooks)
-    for thawed in (Mapping[str, bool], Mapping[str, Json], ObjectOrFalse, tuple[str, ...]):
-        converter.register_unstructure_hook_func(partial(eq, thawed), _thaw)
+    hooks: dict[Any, Hook] = dict(_HOOKS)
+
+    def strict_hook(wanted: Any) -> Hook:
+        return hooks[wanted]
+
+    # cattrs asks its own hooks for these before any predicate, and they coerce.
+    converter.register_structure_hook(str, hooks[str])
+    converter.register_structure_hook(bool, hooks[bool])
+    converter.register_structure_hook_factory(hooks.__contains__, strict_hook)
+    for wanted in (Mapping[str, bool], Mapping[str, Json], ObjectOrFalse, tuple[str, ...]):
+        converter.register_unstructure_hook_func(partial(eq, wanted), _thaw)
     converter.register_unstructure_hook(FrozenDict, _thaw)
     converter.register_unstructure_hook(AppleUser, _unstructure_apple_user)
-    for cls in (*models, LoginOptions, StartRequest, FinishRequest):
+    models = tuple(dict.fromkeys(model for answer in ANSWERS for model in _models_in(answer)))
+    for cls in models:
+        hook = hooks[cls] = _model_hook(cls, converter, hooks)
+        hooks[cast("Any", cls) | None] = _optional_hook(hook)
+        hooks[GenericAlias(tuple, (cls, ...))] = _list_hook(hook)
+    for cls in (*models, LoginOptions, *REQUESTS):
         converter.register_unstructure_hook(cls, _unstructure_hook(cls, converter))
     return converter
 
@@ -557,9 +464,7 @@ def device_token_headers(request: attrs.AttrsInstance) -> dict[str, str]:
 
 
 def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model], dict[str, Any]]:
-    left_out = _OFF_THE_WIRE
-    if cls in {StartRequest, FinishRequest}:
-        left_out = left_out.union(_DEVICE_TOKEN_HEADERS, {"refresh_jwt", "nonce"})
+    left_out = _NOT_IN_THE_BODY if cls in REQUESTS else _NOT_ON_THE_WIRE
     overrides: dict[str, Any] = {
         field.name: override(
             rename=wire_name(field.name),
@@ -580,17 +485,11 @@ def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model
 
 
 _HALF_PAIR: Final = re.compile(r"[\ud800-\udfff]")
-_MODELS: Final[Mapping[Any, type[attrs.AttrsInstance]]] = {
-    FinishResult: FinishResult,
-    cast("Any", User) | None: User,
-    cast("Any", IdpResponse) | None: IdpResponse,
-    UserTenant: UserTenant,
-}
-_TOKENS: Final[frozenset[Any]] = frozenset({Token, _OPTIONAL_TOKEN})
-_LISTS: Final[Mapping[Any, Any]] = {tuple[str, ...]: str, tuple[UserTenant, ...]: UserTenant}
 
 
-def replace_half_pairs(answer: dict[str, Any]) -> tuple[dict[str, Any], list[Drift]]:
+def replace_half_pairs(
+    cls: type[attrs.AttrsInstance], answer: dict[str, Any]
+) -> tuple[dict[str, Any], list[Drift]]:
     """The same answer with U+FFFD for each half of a surrogate pair, and where there were some.
 
     UTF-8 cannot carry such a half. Of two keys that are the same afterwards, the last counts.
@@ -599,9 +498,8 @@ def replace_half_pairs(answer: dict[str, Any]) -> tuple[dict[str, Any], list[Dri
 
     def replace(value: Any, path: str, wanted: Any, depth: int) -> Any:
         kind = type(value)
-        if kind is str:
-            if wanted in _TOKENS:  # it is not mended but left out
-                return value
+        arguments = get_args(wanted)
+        if kind is str and Token not in (wanted, *arguments):  # a token is not mended but left out
             text, count = _HALF_PAIR.subn("\ufffd", value)
             if count:
                 paths[path] = None
@@ -611,40 +509,42 @@ def replace_half_pairs(answer: dict[str, Any]) -> tuple[dict[str, Any], list[Dri
         if not depth:
             return None  # the field nests too deep and is left out later
         if kind is list:
-            inner, is_known = _LISTS.get(wanted), wanted in _LISTS
+            is_known = get_origin(wanted) is tuple
+            inner = arguments[0] if is_known else None
             return [
                 replace(item, f"{path}[{index}]" if is_known else path, inner, depth - 1)
                 for index, item in enumerate(value)
             ]
-        model = _MODELS.get(wanted)
-        fields = {wire_name(field.name): field.type for field in attrs.fields(model)} if model else {}
+        model = next(filter(attrs.has, (wanted, *arguments)), None)
+        types = _wire_types(model) if model else {}
         replaced: dict[str, Any] = {}
         for key, item in value.items():
             place = path
             if model:  # an unknown key may be data, so no path names it
-                place = f"{path}.{key if key in fields else '*'}".lstrip(".")
-            replaced[replace(key, place, None, depth)] = replace(item, place, fields.get(key), depth - 1)
+                place = f"{path}.{key if key in types else '*'}".lstrip(".")
+            replaced[replace(key, place, None, depth)] = replace(item, place, types.get(key), depth - 1)
         return replaced
 
     # Deep enough that free-form JSON which nests too deep still does so in the deepest model.
-    replaced: dict[str, Any] = replace(answer, "", FinishResult, _MAX_DEPTH + 5)
+    replaced: dict[str, Any] = replace(answer, "", cls, _MAX_DEPTH + 5)
     drift = [Drift(path, "text", "half a surrogate pair") for path in paths]
-    return replaced, drift if len(drift) <= _MOST_DRIFT else [*drift[:_MOST_DRIFT], _left_out("*")]
+    if len(drift) > _MAX_DRIFT:
+        drift[_MAX_DRIFT:] = [_too_much_drift("*")]
+    return replaced, drift
 
 
 def structure_answer(
     converter: Converter, cls: type[Model], answer: dict[str, Any]
 ) -> Model | tuple[Drift, ...]:
-    """A result with whatever could be saved, its `drift` filled; or the drift alone, where that was
-    not enough for one.
+    """A result with whatever could be read, its `drift` filled; or the drift alone, where a required field
+    is missing.
 
     Never raises, so that no traceback has a frame that holds the answer.
     """
     try:
         result: Model = converter.get_structure_hook(cls)(answer, cls)
-    except _Misfit as misfit:
-        if misfit.saved is attrs.NOTHING:
-            return misfit.drift
-        saved: Any = misfit.saved
-        return cast("Model", attrs.evolve(saved, drift=misfit.drift))
-    return result
+    except _Mismatch as mismatch:
+        partial, drift = mismatch.partial, mismatch.drift
+    else:
+        return result
+    return drift if partial is attrs.NOTHING else attrs.evolve(partial, drift=drift)

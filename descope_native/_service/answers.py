@@ -70,7 +70,7 @@ def read_answer(
 
 def read_session(response: HttpResponse, _: Censor) -> FinishResult | UnexpectedResponse:
     """The answer to a finish, its tokens taken from cookies where the body has none."""
-    read = _read_object(response)
+    read = _read_object(response, FinishResult)
     if isinstance(read, UnexpectedResponse):
         return read
     answer, drift = read
@@ -80,7 +80,7 @@ def read_session(response: HttpResponse, _: Censor) -> FinishResult | Unexpected
 
 def read_start(response: HttpResponse, censor: Censor) -> StartResult | UnexpectedResponse:
     """The answer to a start."""
-    read = _read_object(response)
+    read = _read_object(response, StartResult)
     if isinstance(read, UnexpectedResponse):
         return read
     answer, drift = read
@@ -99,13 +99,15 @@ def read_trace_id(response: HttpResponse, censor: Censor) -> str | None:
     return None
 
 
-def _read_object(response: HttpResponse) -> tuple[dict[str, Any], list[Drift]] | UnexpectedResponse:
+def _read_object(
+    response: HttpResponse, cls: type[attrs.AttrsInstance]
+) -> tuple[dict[str, Any], list[Drift]] | UnexpectedResponse:
     lines = response.header_values("Content-Encoding")
     is_encoded = bool(lines) and not _NO_CODINGS.issuperset(
         coding.strip().lower() for line in lines for coding in line.split(",")
     )
     try:
-        answer, drift = decode_answer(response.body)
+        answer, drift = decode_answer(response.body, cls)
     except ValueError:
         if is_encoded:
             return UnexpectedResponse(

@@ -7,6 +7,8 @@ import threading
 from itertools import accumulate
 from typing import Any, Final, cast
 
+import attrs
+
 from descope_native.converters import replace_half_pairs
 from descope_native.models import Drift, refuse_constant
 
@@ -101,7 +103,7 @@ _BACKSLASH: Final = ord("\\")
 _HALF_PAIR_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-def decode_answer(body: bytes) -> tuple[Any, list[Drift]]:
+def decode_answer(body: bytes, cls: type[attrs.AttrsInstance]) -> tuple[Any, list[Drift]]:
     """Strictly first, so that an answer as documented pays nothing. Raises as `decode_json` does."""
     drift: list[Drift] = []
     try:
@@ -112,6 +114,6 @@ def decode_answer(body: bytes) -> tuple[Any, list[Drift]]:
         if _BACKSLASH not in body or not _HALF_PAIR_ESCAPE.search(body):
             return answer, drift
     if type(answer) is dict:
-        answer, half_pairs = replace_half_pairs(cast("dict[str, Any]", answer))
+        answer, half_pairs = replace_half_pairs(cls, cast("dict[str, Any]", answer))
         drift += half_pairs
     return answer, drift

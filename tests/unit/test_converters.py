@@ -1,14 +1,18 @@
 """The converter by itself: the wire's JSON in, the models out, and the way back."""
 
+import gc
+import inspect
 import json
+import math
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import GenericAlias
 from typing import Any, cast
 
 import attrs
 import pytest
-from cattrs import ClassValidationError
+from cattrs import ClassValidationError, Converter
 from kit.support import DOCUMENTED_ANSWER
 from kit.tables import FIELDS, MISFITS, answer_with, full_answer
 
@@ -22,7 +26,8 @@ from descope_native import (
     UserTenant,
     converters,
 )
-from descope_native.converters import make_converter, structure_answer
+from descope_native.converters import make_converter, replace_half_pairs, structure_answer
+from descope_native.models import Drift, Json
 
 converter = make_converter()
 
@@ -199,18 +204,81 @@ def test_two_converters_do_not_share_their_hooks() -> None:
     assert make_converter().structure({"name": "x"}, User) == User(name="x")
 
 
+@attrs.frozen(kw_only=True)
+class Started:
+    """An answer that this release does not know: one entry makes it one."""
+
+    state_id: str
+    client_id: str | None = None
+    implicit: bool | None = None
+    tenant: UserTenant | None = None
+    extra: Mapping[str, Json] = FrozenDict()
+    drift: tuple[Drift, ...] = ()
+
+
+@pytest.fixture
+def newer(monkeypatch: pytest.MonkeyPatch) -> Converter:
+    monkeypatch.setattr(converters, "ANSWERS", (FinishResult, Started))
+    return make_converter()
+
+
+def test_a_new_answer_needs_one_entry(newer: Converter) -> None:
+    """What it is made of is found by itself, and it is read and written as the others are."""
+    wire = {"stateId": "s", "clientId": "c", "implicit": False, "tenant": {"roleNames": ["r"]}, "new": [1]}
+    made = structure_answer(newer, Started, wire)
+    assert made == Started(
+        state_id="s",
+        client_id="c",
+        implicit=False,
+        tenant=UserTenant(role_names=("r",)),
+        extra=FrozenDict({"new": (1,)}),
+    )
+    assert newer.unstructure(made) == {**wire, "tenant": {"roleNames": ["r"], "permissions": []}}
+
+
+@pytest.mark.parametrize(
+    ("state_id", "found"),
+    [
+        ({}, "nothing"),
+        ({"stateId": None}, "nothing"),
+        ({"stateId": ""}, "nothing"),
+        ({"stateId": 1}, "integer"),
+    ],
+    ids=["absent", "null", "empty", "integer"],
+)
+def test_a_required_string_that_is_missing_leaves_the_drift_alone(
+    newer: Converter, state_id: dict[str, object], found: str
+) -> None:
+    """However much else there is."""
+    drift = structure_answer(newer, Started, {"clientId": "c", "new": 1, **state_id})
+    assert drift == (Drift("stateId", "string", found),)
+
+
+def test_what_is_odd_beside_a_required_string_is_mended(newer: Converter) -> None:
+    """As in a session: the rest is kept, down to the model inside."""
+    odd = {"clientId": 1, "stateId": "s", "tenant": {"tenantId": 1, "tenantName": "n", "new": 1}, "more": 2}
+    assert structure_answer(newer, Started, odd) == Started(
+        state_id="s",
+        tenant=UserTenant(tenant_name="n", extra=FrozenDict({"new": 1})),
+        extra=FrozenDict({"more": 2}),
+        drift=(Drift("clientId", "string", "integer"), Drift("tenant.tenantId", "string", "integer")),
+    )
+
+
 @pytest.mark.parametrize(
     "type_", [float | None, int, list[str], dict[str, str], object, Mapping[str, int]], ids=str
 )
+@pytest.mark.parametrize(
+    "wrap", [lambda inner: inner, lambda inner: GenericAlias(tuple, (inner, ...))], ids=["outer", "inner"]
+)
 def test_a_field_without_a_strict_hook_fails_when_the_converter_is_made(
-    monkeypatch: pytest.MonkeyPatch, type_: Any
+    monkeypatch: pytest.MonkeyPatch, type_: Any, wrap: Callable[[Any], Any]
 ) -> None:
     """By name, before any answer can carry it: cattrs has hooks for these, which coerce."""
-    newer = attrs.make_class(
-        "UserTenant", {"score": attrs.field(default=None, type=type_)}, bases=(UserTenant,), frozen=True
-    )
-    monkeypatch.setattr(converters, "UserTenant", newer)
-    with pytest.raises(TypeError, match=r"^UserTenant\.score has a type without a strict hook: "):
+    scored = attrs.make_class("Scored", {"score": attrs.field(default=None, type=type_)}, frozen=True)
+    outer = attrs.make_class("Outer", {"inner": attrs.field(default=(), type=wrap(scored))}, frozen=True)
+    monkeypatch.setattr(converters, "ANSWERS", (scored, outer))
+    with pytest.raises(TypeError, match=r"^Scored\.score has a type without a strict hook: "):
         make_converter()
 
 
@@ -220,7 +288,7 @@ def test_a_field_of_a_known_type_needs_nothing_else(monkeypatch: pytest.MonkeyPa
     newer = attrs.make_class(
         "FinishResult", {"new_key": field}, bases=(FinishResult,), frozen=True, kw_only=True
     )
-    monkeypatch.setattr(converters, "FinishResult", newer)
+    monkeypatch.setattr(converters, "ANSWERS", (newer,))
     made: Any = make_converter().structure({"sessionJwt": "s", "newKey": "n"}, newer)
     assert made.new_key == "n"
 
@@ -281,3 +349,60 @@ TENANTS = [{"tenantId": "T", "roleNames": ["r"], "new": 1}] * 1000
 def test_an_odd_answer_costs_at_most_three_times_a_good_one(odd: dict[str, Any]) -> None:
     """At whatever depth the oddity is."""
     assert calls(odd) <= 3 * calls({"sessionJwt": "s", "user": {"userTenants": TENANTS}})
+
+
+@pytest.mark.parametrize(
+    "odd", [{"name": 1}, {"customAttributes": {"x": [[[]]] * 1000 + [math.inf]}}], ids=str
+)
+def test_free_form_json_beside_or_around_an_oddity_is_read_twice_at_most(odd: dict[str, Any]) -> None:
+    """So a large value costs no more with an oddity in it, or next to it."""
+    good: dict[str, Any] = {"customAttributes": {"x": [[[]]] * 1000}}
+    assert calls({"sessionJwt": "s", "user": good | odd}) <= 3 * calls({"sessionJwt": "s", "user": good})
+
+
+def test_half_surrogate_pairs_are_replaced_in_one_walk() -> None:
+    """However large the answer, at the cost of a call or two for each value."""
+    odd: dict[str, Any] = {"sessionJwt": "s", "user": {"userTenants": [*TENANTS, {"tenantId": "\ud800"}]}}
+    mended, drift = replace_half_pairs(FinishResult, odd)
+    assert drift == [Drift("user.userTenants[1000].tenantId", "text", "half a surrogate pair")]
+    assert mended["user"]["userTenants"][-1] == {"tenantId": "\ufffd"}
+    assert mended["user"]["userTenants"][:-1] == TENANTS
+
+
+def test_an_odd_answer_leaves_nothing_to_the_garbage_collector() -> None:
+    """An exception that holds its own traceback would keep the tokens in memory until it comes by."""
+    odd = {
+        "sessionJwt": "s",
+        "firstSeen": 1,
+        "new": math.inf,
+        "user": {"name": 1, "userTenants": [1, {"tenantId": 1, "new": math.nan}], "OAuth": {"a": 1}},
+    }
+    structure_answer(converter, FinishResult, odd)
+    structure_answer(converter, FinishResult, {"user": odd["user"]})
+    gc.collect()
+    gc.disable()
+    try:
+        structure_answer(converter, FinishResult, odd)
+        structure_answer(converter, FinishResult, {"user": odd["user"]})
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else []
+
+
+def test_a_value_for_which_no_stack_is_left_is_left_out() -> None:
+    """The session is kept, though its caller stands near the interpreter's limit."""
+    answer = {"sessionJwt": "s", "claims": {"x": nested(90)}}
+
+    def structure_at(frames_left: int) -> Any:
+        depth = len(inspect.stack(0))
+        return at_depth(sys.getrecursionlimit() - depth - frames_left)
+
+    def at_depth(frames: int) -> Any:
+        return at_depth(frames - 1) if frames > 0 else structure_answer(converter, FinishResult, answer)
+
+    assert structure_at(60) == FinishResult(session_jwt="s")
+    assert structure_at(60).drift == (Drift("claims", "value", "something else"),)
