@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import GenericAlias
 from typing import Any, Final
 
 import attrs
 from cattrs.gen import make_dict_structure_fn, override
+from cattrs.preconf.json import JsonConverter
 from cattrs.preconf.json import make_converter as make_plain_converter
 
-from benchmarks.answer import answer, as_body
+from benchmarks.answer import TENANT, answer, as_body
 from benchmarks.measure import Ratio, Settings, cpu_per_call, installed, interleaved, main, ratio
 from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
 from descope_native._service.answers import read_session
 from descope_native._service.redaction import Censor
-from descope_native.converters import wire_name
+from descope_native.converters import make_converter, structure_answer, wire_name
 
 OURS: Final = "bytes → FinishResult"
 CLASSES: Final = (UserTenant, User, IdpResponse, FinishResult)  # inner ones first
@@ -40,7 +42,69 @@ def decode(settings: Settings) -> list[Ratio]:
     ]
     if "pydantic" in costs:
         ratios += [ratio("decode", f"{OURS} ÷ pydantic frozen models", costs, (OURS, "pydantic"), 1.0)]
-    return ratios
+    return [*ratios, structure(settings), odd_answer(settings)]
+
+
+_CONVERTER: Final = make_converter()
+STRUCTURE: Final = "parsed JSON → FinishResult"
+
+
+def structure(settings: Settings) -> Ratio:
+    """The converter by itself, after `json.loads`."""
+    parsed = answer()
+    plain = plain_converter()
+    candidates: dict[str, Callable[[], Any]] = {
+        STRUCTURE: lambda: structure_answer(_CONVERTER, FinishResult, parsed),
+        "plain cattrs": lambda: plain.structure(parsed, FinishResult),
+    }
+    times = settings.times(200)
+    costs = interleaved(
+        "structure",
+        {name: cpu_per_call(call, times) for name, call in candidates.items()},
+        settings.rounds(60),
+    )
+    return ratio("decode", f"{STRUCTURE} ÷ a plain cattrs converter", costs, (STRUCTURE, "plain cattrs"), 1.0)
+
+
+def odd_answer(settings: Settings) -> Ratio:
+    """1 MiB of tenants, parsed: what one oddity at the end costs."""
+    tenants = [{**TENANT, "permissions": ["read"]} for _ in range(2**20 // 120)]
+    odd, good = "one tenant is odd", "none is"
+    costs = interleaved(
+        "odd answer",
+        {
+            name: cpu_per_call(partial(structure_answer, _CONVERTER, FinishResult, parsed), 1)
+            for name, parsed in (
+                (good, {"sessionJwt": "s.e.s", "user": {"userTenants": tenants}}),
+                (odd, {"sessionJwt": "s.e.s", "user": {"userTenants": [*tenants, {"tenantId": 1}]}}),
+            )
+        },
+        settings.rounds(20),
+    )
+    return ratio("decode", f"1 MiB of tenants: {odd} ÷ {good}", costs, (odd, good), 3.0, unit="ms")
+
+
+_OPTIONS: Final[Mapping[str, Mapping[str, bool]]] = {
+    "none": {"detailed_validation": False},
+    "detailed_validation": {"detailed_validation": True},
+    "forbid_extra_keys": {"detailed_validation": False, "forbid_extra_keys": True},
+    "prefer_attrib_converters": {"detailed_validation": False, "prefer_attrib_converters": True},
+}
+
+
+def options(settings: Settings) -> list[Ratio]:
+    """What each of cattrs' options costs a plain converter."""
+    parsed, times = answer(), settings.times(200)
+    converters = {name: plain_converter(**each) for name, each in _OPTIONS.items()}
+    costs = interleaved(
+        "options",
+        {
+            name: cpu_per_call(partial(converter.structure, parsed, FinishResult), times)
+            for name, converter in converters.items()
+        },
+        settings.rounds(60),
+    )
+    return [ratio("cattrs", f"{name} ÷ none", costs, (name, "none")) for name in _OPTIONS if name != "none"]
 
 
 _REQUEST: Final = FinishRequest(provider="google", state_id="state", code="code")
@@ -54,15 +118,20 @@ def our_decode(body: bytes) -> Any:
 
 
 def plain_cattrs(body: bytes) -> Callable[[], Any]:
+    converter = plain_converter()
+    return lambda: converter.loads(body, FinishResult)
+
+
+def plain_converter(**options: Any) -> JsonConverter:
     """What cattrs' documentation leads to: its converter for JSON, the wire's names as overrides."""
-    converter = make_plain_converter()
+    converter = make_plain_converter(**options)
     converter.register_structure_hook_func(lambda t: t is object, lambda value, _: value)  # free-form JSON
     for cls in CLASSES:
         names: dict[str, Any] = {
             field.name: override(rename=wire_name(field.name)) for field in attrs.fields(cls)
         }
         converter.register_structure_hook(cls, make_dict_structure_fn(cls, converter, **names))
-    return lambda: converter.loads(body, FinishResult)
+    return converter
 
 
 def pydantic_models(body: bytes) -> Callable[[], Any]:
@@ -97,4 +166,4 @@ def tuples_of(item: type) -> GenericAlias:
 
 
 if __name__ == "__main__":
-    main(decode)
+    main(decode, options)

@@ -46,8 +46,8 @@ __all__ = ["make_converter", "structure_answer"]
 T = TypeVar("T")
 Model = TypeVar("Model", bound=attrs.AttrsInstance)
 
-ANSWERS: Final[tuple[type[attrs.AttrsInstance], ...]] = (StartResult, FinishResult)
-REQUESTS: Final[tuple[type[attrs.AttrsInstance], ...]] = (LoginOptions, StartRequest, FinishRequest)
+ANSWERS: Final[tuple[type[attrs.AttrsInstance], ...]] = (FinishResult, StartResult)
+REQUESTS: Final[tuple[type[attrs.AttrsInstance], ...]] = (FinishRequest, StartRequest)
 
 # The JSON key of an attribute is its name in camelCase, except for these.
 _WIRE_NAMES: Final = {
@@ -83,8 +83,7 @@ _DEVICE_TOKEN_HEADERS: Final = {
 }
 """What a request sends as headers, not in its body."""
 
-# Neither does a request send these there: one goes into the bearer, the other is only compared.
-_NOT_IN_THE_BODY: Final = frozenset({"refresh_jwt", "nonce", *_DEVICE_TOKEN_HEADERS})
+_NOT_IN_THE_BODY: Final = frozenset({*_DEVICE_TOKEN_HEADERS, "refresh_jwt", "nonce"})
 
 _JSON_TYPES: Final[Mapping[type, str]] = {
     str: "string",
@@ -440,7 +439,7 @@ def make_converter() -> Converter:
         hook = hooks[cls] = _model_hook(cls, converter, hooks)
         hooks[cast("Any", cls) | None] = _optional_hook(hook)
         hooks[GenericAlias(tuple, (cls, ...))] = _list_hook(hook)
-    for cls in (*models, *REQUESTS):
+    for cls in (*models, LoginOptions, *REQUESTS):
         converter.register_unstructure_hook(cls, _unstructure_hook(cls, converter))
     return converter
 
@@ -465,7 +464,7 @@ def device_token_headers(request: attrs.AttrsInstance) -> dict[str, str]:
 
 
 def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model], dict[str, Any]]:
-    left_out = _NOT_ON_THE_WIRE.union(_NOT_IN_THE_BODY if cls in REQUESTS else ())
+    left_out = _NOT_IN_THE_BODY if cls in REQUESTS else _NOT_ON_THE_WIRE
     overrides: dict[str, Any] = {
         field.name: override(
             rename=wire_name(field.name),
