@@ -15,7 +15,7 @@ from benchmarks.answer import TENANT, answer, as_body
 from benchmarks.measure import Ratio, Settings, cpu_per_call, installed, interleaved, main, ratio
 from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
 from descope_native._service.answers import read_session
-from descope_native._service.redaction import Censor
+from descope_native._service.redaction import Redactor
 from descope_native.converters import make_converter, structure_answer, wire_name
 
 OURS: Final = "bytes → FinishResult"
@@ -108,7 +108,7 @@ def options(settings: Settings) -> list[Ratio]:
 
 
 _REQUEST: Final = FinishRequest(provider="google", state_id="state", code="code")
-_CENSOR: Final = Censor(_REQUEST, None)
+_CENSOR: Final = Redactor(_REQUEST, None)
 _HEADERS: Final = (("Content-Type", "application/json"), ("cf-ray", "8f0e1d2c3b4a5968-FRA"))
 
 

@@ -27,7 +27,7 @@ from descope_native._numbers import is_positive
 from descope_native._service.answers import Result, read_answer, read_trace_id
 from descope_native._service.endpoint import make_endpoint
 from descope_native._service.operations import Operation
-from descope_native._service.redaction import Censor
+from descope_native._service.redaction import Redactor
 from descope_native.errors import (
     DescopeNativeError,
     InvalidRequestError,
@@ -210,15 +210,15 @@ class Client(Generic[Request, Result]):
 
     def _read(self, request: Request, response: HttpResponse, call: "Call") -> Result | ResponseError:
         # Handed over by value: a frame that raises is in the traceback, and this one holds the answer.
-        censor = Censor(request, self._endpoint.key)
+        redactor = Redactor(request, self._endpoint.key)
         call.status = response.status
-        call.trace_id = read_trace_id(response, censor)
+        call.trace_id = read_trace_id(response, redactor)
         return read_answer(
             self._operation.read,
             response,
             call.trace_id,
             self._endpoint.url,
-            censor,
+            redactor,
             strict=self._strict,
             is_signed_in=getattr(request, "refresh_jwt", None) is not None,
         )

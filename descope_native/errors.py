@@ -216,8 +216,8 @@ class ResponseError(DescopeNativeError):
         description: its ``errorDescription``, or None.
         message: its ``errorMessage``, or None.
 
-    The texts are the service's own, cut to 300 characters, with everything that the request had
-    to keep secret blacked out.
+    The texts are the service's own, cut to 300 characters. One that quotes a secret of the request, or
+    any token, is withheld as a whole: it says so instead.
     """
 
     def __init__(

@@ -8,13 +8,12 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar, cast
-from urllib.parse import urlsplit
 
 import attrs
 from yarl import URL
 
 from descope_native._service.json_text import decode_answer, decode_json
-from descope_native._service.redaction import LONGEST_SHOWN, Censor
+from descope_native._service.redaction import WITHHELD, Redactor
 from descope_native._service.set_cookie import add_tokens_from_cookies
 from descope_native._service.times import parse_retry_after, service_time
 from descope_native.converters import NOTHING_FOUND, make_converter, structure_answer
@@ -45,11 +44,11 @@ Result = TypeVar("Result", bound=StartResult | FinishResult)
 
 
 def read_answer(
-    read: Callable[[HttpResponse, Censor], Result | UnexpectedResponse],
+    read: Callable[[HttpResponse, Redactor], Result | UnexpectedResponse],
     response: HttpResponse,
     trace_id: str | None,
     url: URL,
-    censor: Censor,
+    redactor: Redactor,
     *,
     strict: bool,
     is_signed_in: bool = False,
@@ -59,8 +58,8 @@ def read_answer(
     ``is_signed_in`` says that the bearer had a person's token beside the project id.
     """
     if not 200 <= response.status < 300:
-        return _error_for(response, trace_id, url, censor, is_signed_in=is_signed_in)
-    result = read(response, censor)
+        return _error_for(response, trace_id, url, redactor, is_signed_in=is_signed_in)
+    result = read(response, redactor)
     if isinstance(result, UnexpectedResponse):
         return UnexpectedResponse(result.status, result.problem, trace_id, is_damaged=result.is_damaged)
     if strict and result.drift:
@@ -68,7 +67,7 @@ def read_answer(
     return result
 
 
-def read_session(response: HttpResponse, _: Censor) -> FinishResult | UnexpectedResponse:
+def read_session(response: HttpResponse, _: Redactor) -> FinishResult | UnexpectedResponse:
     """The answer to a finish, its tokens taken from cookies where the body has none."""
     read = _read_object(response, FinishResult)
     if isinstance(read, UnexpectedResponse):
@@ -78,7 +77,7 @@ def read_session(response: HttpResponse, _: Censor) -> FinishResult | Unexpected
     return _structure(FinishResult, answer, drift, response, "no session in body or cookies")
 
 
-def read_start(response: HttpResponse, censor: Censor) -> StartResult | UnexpectedResponse:
+def read_start(response: HttpResponse, redactor: Redactor) -> StartResult | UnexpectedResponse:
     """The answer to a start."""
     read = _read_object(response, StartResult)
     if isinstance(read, UnexpectedResponse):
@@ -86,15 +85,15 @@ def read_start(response: HttpResponse, censor: Censor) -> StartResult | Unexpect
     answer, drift = read
     missing = "no state"
     error_id = answer.get("errorId")
-    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not censor.is_secret(error_id):
+    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not redactor.is_secret(error_id):
         missing = f"no state, and the errorId {error_id}"
     return _structure(StartResult, answer, drift, response, missing)
 
 
-def read_trace_id(response: HttpResponse, censor: Censor) -> str | None:
+def read_trace_id(response: HttpResponse, redactor: Redactor) -> str | None:
     """The id that the vendor's support asks for, where the answer has a harmless one."""
     trace_id = response.header("cf-ray")
-    if trace_id and _TRACE_ID.fullmatch(trace_id) and not censor.is_secret(trace_id):
+    if trace_id and _TRACE_ID.fullmatch(trace_id) and not redactor.is_secret(trace_id):
         return trace_id
     return None
 
@@ -145,18 +144,18 @@ def _describe_drift(drift: Sequence[Drift]) -> str:
 
 
 def _error_for(
-    response: HttpResponse, trace_id: str | None, url: URL, censor: Censor, *, is_signed_in: bool
+    response: HttpResponse, trace_id: str | None, url: URL, redactor: Redactor, *, is_signed_in: bool
 ) -> ResponseError:
     status = response.status
     hundreds = status // 100
     if hundreds == 3:
-        origin = _origin(response.header("Location"), url, censor)
+        origin = _origin(response.header("Location"), url, redactor)
         return UnexpectedResponse(status, f"the service redirected to {origin}; not followed", trace_id)
     if hundreds not in {4, 5}:
         return UnexpectedResponse(
             status, f"the service answered {status}, which means nothing here", trace_id
         )
-    texts = _error_texts(response, censor)
+    texts = _error_texts(response, redactor)
     if status in {408, 499} or hundreds == 5:
         return ServerError(status, trace_id, *texts)
     if status == 429:
@@ -169,7 +168,7 @@ def _error_for(
     return RejectedError(status, trace_id, *texts)
 
 
-def _error_texts(response: HttpResponse, censor: Censor) -> tuple[str | None, str | None, str | None]:
+def _error_texts(response: HttpResponse, redactor: Redactor) -> tuple[str | None, str | None, str | None]:
     """The error JSON's code, description and message. Any body will do: it only decorates a status."""
     try:
         error = decode_json(response.body)
@@ -179,28 +178,21 @@ def _error_texts(response: HttpResponse, censor: Censor) -> tuple[str | None, st
         return None, None, None
     error = cast("dict[str, Any]", error)
     code = error.get("errorCode")
-    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or censor.is_secret(code):
+    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or redactor.is_secret(code):
         code = None
-    return code, _text(error.get("errorDescription"), censor), _text(error.get("errorMessage"), censor)
+    return code, _text(error.get("errorDescription"), redactor), _text(error.get("errorMessage"), redactor)
 
 
-def _text(value: object, censor: Censor) -> str | None:
-    if not isinstance(value, str):
-        return None
-    # More is looked at than can be shown, or what is left of a secret at its end could not be told for one.
-    printable = "".join(char if char.isprintable() else " " for char in value[: 4 * LONGEST_SHOWN])
-    return censor.black_out(printable, 2 * LONGEST_SHOWN).strip()[:LONGEST_SHOWN] or None
+def _text(value: object, redactor: Redactor) -> str | None:
+    return (redactor.show(value) or None) if isinstance(value, str) else None
 
 
-def _origin(location: str | None, url: URL, censor: Censor) -> str:
+def _origin(location: str | None, url: URL, redactor: Redactor) -> str:
     if not location:
         return "nowhere"
     try:
         origin = url.join(URL(location[:2048])).origin()
-        # As it came: a URL makes its host lower case, and no secret would be told in that.
-        netloc = urlsplit(location[:2048]).netloc.rpartition("@")[2]
     except ValueError:
         return "no web address"
-    if (shown := censor.black_out(netloc)) != netloc:
-        return f"{origin.scheme}://{shown}"
-    return censor.black_out(str(origin))
+    shown = redactor.show(origin.human_repr())
+    return f"an address ({shown})" if shown == WITHHELD else str(origin)

@@ -11,7 +11,7 @@ import attrs
 from descope_native._service.answers import Result, read_session, read_start
 from descope_native._service.endpoint import Endpoint
 from descope_native._service.proofs import FinishProof
-from descope_native._service.redaction import Censor
+from descope_native._service.redaction import Redactor
 from descope_native.errors import UnexpectedResponse
 from descope_native.models import FinishRequest, FinishResult, StartRequest, StartResult
 from descope_native.transports import HttpResponse
@@ -50,7 +50,7 @@ class Operation(Generic[Request_contra, Result]):
 
     name: str
     path: str
-    read: Callable[[HttpResponse, Censor], Result | UnexpectedResponse]
+    read: Callable[[HttpResponse, Redactor], Result | UnexpectedResponse]
     spends_nothing: bool
     achieved: str
     proof: Proof[Request_contra, Result] | None = None

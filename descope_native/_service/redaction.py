@@ -2,33 +2,37 @@
 
 import functools
 import html
-import json
 import re
-from collections.abc import Iterable, Iterator
-from typing import Final, cast
-from urllib.parse import quote, unquote, unquote_plus
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, cast
+from urllib.parse import unquote, unquote_plus
 
 import attrs
 
-from descope_native.models import AppleUser
+from descope_native._service.json_text import decode_json
 
-LONGEST_SHOWN: Final = 300
-"""Characters of a text of the service's that an error keeps."""
+WITHHELD: Final = "withheld: it quotes the request"
 
-_BLACKED_OUT: Final = "[redacted]"
+_MAX_SHOWN: Final = 300
+_MAX_READINGS: Final = 10
+_MAX_VALUES: Final = 200
+_MAX_SECRETS: Final = 12 * 1024  # characters, a few times what a phone sends
+_STEP: Final = 4
+_SAMPLE: Final = 12 - _STEP + 1  # twelve characters in a row have a whole sample in them
 
-# Complete, or cut short: its parts begin with what base64 makes of '{"'.
-_JWT: Final = re.compile(r"[\w-]{8,}\.[\w-]{8,}\.[\w-]*|eyJ[\w-]{8,}[\w.-]*", re.ASCII)
-_WORD: Final = re.compile(r"[\w.~%/+=-]{12,}")
-_PLAIN: Final = re.compile(r"[\w.~-]*", re.ASCII)
-_WINDOW: Final = 12
+# In lower case. Complete, or cut short: its parts begin with what base64 makes of '{"'.
+_TOKEN: Final = re.compile(r"eyj[\w-]{8}|[\w-]{8}\.[\w-]{8,}\.", re.ASCII)
+_WORD: Final = re.compile(r"\w+")
+_BACKSLASH: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_CONTROLS: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-class Censor:
-    """A service may quote what it was sent, in full, cut short or escaped; and any JWT is a secret.
+class Redactor:
+    """Withholds a text that has a token, the key, or what a request hides from its ``repr`` in it.
 
-    Nothing is worked out before there is a text to look at, and the work stays small for whatever a
-    phone may send: it is done on the event loop.
+    A secret is told in any spelling, whole or by twelve characters in a row. Where there is more to
+    compare than a phone sends or a service escapes, the text is withheld as well.
     """
 
     # No pattern is made of a secret: `re` would remember it for as long as the process lives.
@@ -37,117 +41,89 @@ class Censor:
         self._request = request
         self._key = key
 
-    @functools.cached_property
-    def _secrets(self) -> list[str]:
-        """What the request had to keep secret."""
-        values = [
-            self._key,
-            *(getattr(self._request, each.name) for each in attrs.fields(type(self._request))),
-        ]
-        secrets: set[object] = set()
-        for value in values:
-            if isinstance(value, AppleUser):
-                secrets.update(attrs.astuple(value))
-            elif isinstance(value, str) and value.startswith("{"):
-                secrets.update(_strings_in(json.loads(value)), (value,))
-            else:
-                secrets.update(_strings_in(value))
-        secrets -= {getattr(self._request, "provider", None)}
-        secrets.add(self._key)
-        return [text for text in secrets if isinstance(text, str) and text and not text.isspace()]
-
-    @functools.cached_property
-    def _spellings(self) -> set[str]:
-        # What is longer than a text cannot stand in it. Its parts can: see _secret_parts.
-        short = [secret for secret in self._secrets if len(secret) <= 2 * LONGEST_SHOWN]
-        odd = [secret for secret in short if not _PLAIN.fullmatch(secret)]
-        spellings = {*short}
-        # All at once, since there may be hundreds, and each character is escaped by itself.
-        for escaped, separator in zip(_escaped("\0".join(odd)), _escaped("\0"), strict=True):
-            spellings.update(escaped.split(separator))
-        return spellings - {""}
-
-    def _secret_parts(self, texts: Iterable[str]) -> set[str]:
-        """Every twelve characters in a row that a secret has too."""
-        parts = {part for text in texts for part in _windows(text)}
-        return parts.intersection(_windows("\0".join(self._secrets))) if parts else parts
+    def show(self, text: str) -> str:
+        """The first 300 characters, those that cannot be printed as spaces; or that it is withheld."""
+        shown = "".join(char if char.isprintable() else " " for char in text[:_MAX_SHOWN]).strip()
+        # Twice as many are read, or a secret that the cut goes through could not be told for one.
+        return WITHHELD if shown and self._is_quoted_in(text[: 2 * _MAX_SHOWN]) else shown
 
     def is_secret(self, name: str) -> bool:
-        """Whether an error code or a trace id is one, or has one. Fewer than six characters are chance."""
-        known = any(secret in name for secret in self._secrets if len(secret) >= 6)
-        return known or bool(self._secret_parts([name]))
+        """Whether an error code or a trace id has one in it. Fewer than six characters are chance."""
+        name = _fold(name)
+        whole, samples = self._secrets
+        is_known = any(len(secret) >= 6 and secret in name for secret in whole)
+        return is_known or (len(name) >= 12 if samples is None else _has_sample(name, samples))
 
-    def black_out(self, text: str, until: int | None = None) -> str:
-        """The text without secrets; what comes from ``until`` on is looked at, but not shown."""
-        spans = [
-            span for spelling in self._spellings if spelling in text for span in _occurrences(text, spelling)
-        ]
-        spans += [jwt.span() for jwt in _JWT.finditer(text)]
-        words = [(word.span(), _unescaped(word[0])) for word in _WORD.finditer(text)]
-        parts = self._secret_parts([text, *(form for _, forms in words for form in forms)])
-        spans += [(at, at + _WINDOW) for at, part in enumerate(_windows(text)) if part in parts]
-        spans += [
-            span for span, forms in words if any(not parts.isdisjoint(_windows(form)) for form in forms)
-        ]
-        shown: list[str] = []
-        end = 0
-        for start, stop in sorted(spans):
-            if until is not None and start >= until:
-                break
-            if start >= end:
-                shown += [text[end:start], _BLACKED_OUT]
-            end = max(end, stop)
-        return "".join(shown) + text[end:until]
+    def _is_quoted_in(self, text: str) -> bool:
+        whole, samples = self._secrets
+        readings = _readings(text)
+        if samples is None or len(readings) > _MAX_READINGS:
+            return True
+        text = "\0".join(readings)
+        words = f"{text}\0{_words(text)}"
+        return bool(_TOKEN.search(text)) or any(part in words for part in whole) or _has_sample(text, samples)
 
-
-def _strings_in(value: object) -> Iterator[str]:
-    values = [value]
-    while values:
-        item = values.pop()
-        if isinstance(item, str):
-            yield item
-        elif isinstance(item, dict):
-            values += cast("dict[str, object]", item).values()
-        elif isinstance(item, list):
-            values += cast("list[object]", item)
+    @functools.cached_property
+    def _secrets(self) -> tuple[list[str], set[str] | None]:
+        """What is looked for whole, and samples of it; None where that is too much."""
+        fields = attrs.fields(type(self._request))
+        hidden = [getattr(self._request, field.name) for field in fields if field.repr is not True]
+        strings = _strings_in([self._key, *hidden])
+        is_small = len(strings) <= _MAX_VALUES and sum(map(len, strings)) <= _MAX_SECRETS
+        # An error code is short, so that it can still be compared with what is as short.
+        secrets = [_fold(text.strip()) for text in strings if is_small or len(text) <= _SAMPLE]
+        # Two or three letters stand in many words, where words have spaces between them.
+        whole = [text if len(text) > 3 or not text.isascii() else _words(text) for text in secrets]
+        joined = "\0".join(secrets)
+        samples = {joined[at : at + _SAMPLE] for at in range(0, len(joined) - _SAMPLE + 1, _STEP)}
+        return list(filter(str.strip, whole)), samples if is_small else None
 
 
-def _escaped(text: str) -> list[str]:
-    """How somebody may write it down; twice escaped where it was JSON or a URL within another."""
-    once = _in_text(text)
-    forms = [form for each in once for form in _in_text(each)]
-    for each in once:
-        octets = each.encode(errors="replace")
-        for table in (_QUOTED, _QUOTED_LOW):
-            quoted = "".join(map(table.__getitem__, octets))
-            for form in (quoted, quoted.replace(table[0x2F], "/"), quoted.replace("%20", "+")):
-                twice = form.replace("%", "%25")
-                forms += [form, twice, twice.replace("/", "%2F").replace("+", "%2B")]
-    return forms
+def _strings_in(values: list[object]) -> list[str]:
+    """Each string and number in them, and in what is JSON text, until there are too many."""
+    strings: list[str] = []
+    for value in values:
+        is_text = isinstance(value, str | int) and not isinstance(value, bool)
+        strings.append(str(value) if is_text else "")
+        if isinstance(value, Mapping):
+            values += cast("Mapping[str, object]", value).values()
+        elif isinstance(value, list | tuple):
+            values += cast("list[object]", value)
+        elif attrs.has(type(value)):
+            values += attrs.astuple(cast("Any", value), recurse=False)
+        elif strings[-1].lstrip()[:1] in {"{", "["} and sum(map(len, strings)) <= _MAX_SECRETS:
+            with suppress(ValueError, RecursionError):
+                values.append(decode_json(strings[-1].encode()))
+        if len(strings) > _MAX_VALUES:
+            break
+    return strings
 
 
-def _in_text(text: str) -> list[str]:
-    return [text, html.escape(text), json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]]
+def _readings(text: str) -> list[str]:
+    """The text, and what is left of it as layer after layer of escapes is undone, whatever their kinds."""
+    readings = [text]
+    for reading in readings:
+        for undo in (html.unescape, unquote, unquote_plus, _undo_backslashes):
+            if (plain := undo(reading)) not in readings:
+                readings.append(plain)
+        if len(readings) > _MAX_READINGS:
+            break
+    return list(map(_fold, readings))
 
 
-_QUOTED: Final = [quote(bytes([octet]), safe="") for octet in range(256)]
-_QUOTED_LOW: Final = [each.lower() if each[0] == "%" else each for each in _QUOTED]
+def _undo_backslashes(text: str) -> str:
+    return _BACKSLASH.sub(lambda m: chr(int(m[1], 16)) if m[1] else _CONTROLS.get(m[2], m[2]), text)
 
 
-def _unescaped(word: str) -> set[str]:
-    """What it may have been before it was put into a URL, or a URL within another."""
-    once = {word, unquote(word), unquote_plus(word)}
-    return once.union(map(unquote, once), map(unquote_plus, once))
+def _fold(text: str) -> str:
+    """The same for upper and lower case, for a surrogate pair and its halves."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").casefold()
 
 
-def _windows(text: str) -> Iterator[str]:
-    return (text[start : start + _WINDOW] for start in range(len(text) - _WINDOW + 1))
+def _words(text: str) -> str:
+    """Each word with a space on both sides."""
+    return f" {' '.join(_WORD.findall(text))} "
 
 
-def _occurrences(text: str, part: str) -> Iterator[tuple[int, int]]:
-    start = text.find(part)
-    while start >= 0:
-        stop = start + len(part)
-        if len(part) >= 4 or not (text[:start][-1:].isalnum() or text[stop : stop + 1].isalnum()):
-            yield start, stop
-        start = text.find(part, stop)
+def _has_sample(text: str, samples: set[str]) -> bool:
+    return not samples.isdisjoint([text[at : at + _SAMPLE] for at in range(len(text) - _SAMPLE + 1)])

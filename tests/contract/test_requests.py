@@ -244,7 +244,7 @@ async def test_the_longest_and_deepest_user_does_no_harm(
             await service.finish(**APPLE, user=user)
     assert caught.value.trace_id == "8f1e-FRA"
     assert caught.value.description == (
-        "Dear [redacted], that was no code" if "Ada" in user else "Dear Ada, that was no code"
+        "withheld: it quotes the request" if "Ada" in user else "Dear Ada, that was no code"
     )
 
 

@@ -25,7 +25,7 @@ from descope_native import (
 from descope_native._service.answers import read_answer, read_session, read_trace_id
 from descope_native._service.endpoint import make_endpoint
 from descope_native._service.operations import FINISH
-from descope_native._service.redaction import Censor
+from descope_native._service.redaction import Redactor
 from descope_native._service.set_cookie import read_cookies
 from descope_native._service.times import parse_retry_after
 from descope_native.transports.aiohttp import AiohttpTransport
@@ -166,11 +166,11 @@ def any_response(status: int, headers: tuple[tuple[str, str], ...], body: bytes)
     """Whatever response a transport hands over: a session, or a documented error that tells no secret."""
     request = FinishRequest(provider="google", state_id="state", code=SECRET)
     response = HttpResponse(status, headers, body)
-    censor = Censor(request, "key-" + SECRET)
-    trace_id = read_trace_id(response, censor)
+    redactor = Redactor(request, "key-" + SECRET)
+    trace_id = read_trace_id(response, redactor)
     for strict in (False, True):
         url = URL("https://api.example/v1")
-        result = read_answer(read_session, response, trace_id, url, censor, strict=strict)
+        result = read_answer(read_session, response, trace_id, url, redactor, strict=strict)
         if isinstance(result, DescopeNativeError):
             check_error(result)
         else:

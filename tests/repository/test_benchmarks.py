@@ -22,7 +22,7 @@ from kit.support import APPLE, DOCUMENTED_ANSWER, Answer, Answering
 import descope_native
 from descope_native import FinishRequest, FinishResult, HttpResponse, IdpResponse, User, UserTenant
 from descope_native._service.answers import read_session
-from descope_native._service.redaction import Censor
+from descope_native._service.redaction import Redactor
 
 ROOT: Final = Path(__file__).parents[2]
 OURS: Final = str(Path(descope_native.__file__).parent)
@@ -59,7 +59,7 @@ def is_ours(frame: FrameType | None) -> bool:
 
 
 def decode() -> FinishResult:
-    result = read_session(DOCUMENTED, Censor(REQUEST, None))
+    result = read_session(DOCUMENTED, Redactor(REQUEST, None))
     assert isinstance(result, FinishResult)
     return result
 
