@@ -257,6 +257,16 @@ def mutation(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Plant a random sample of mistakes, and run for each the tests of its subject only:
+
+    nox -s mutants -- --count 300 --seed 1 --record mutants.jsonl
+    """
+    session.install(*DECLARED, *group("mutation"))
+    session.run("python", str(ROOT / "tests" / "mutants.py"), *session.posargs)
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Write the API pages to build/api."""
     session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("docs"))

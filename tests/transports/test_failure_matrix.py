@@ -597,6 +597,7 @@ async def test_a_call_made_while_being_cancelled_is_a_call_like_any_other(networ
         assert isinstance(error, RequestTimeout)
 
 
+@pytest.mark.needs("tells_other_loop")
 def test_another_event_loop_is_refused(network: Network) -> None:
     """Row 2: the sockets belong to the loop that opened them. Nothing hangs, nothing is sent."""
 
@@ -615,6 +616,7 @@ def test_another_event_loop_is_refused(network: Network) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.needs("tells_other_loop")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 async def test_a_forked_child_is_refused(network: Network) -> None:

@@ -291,6 +291,7 @@ class Elsewhere:
         self._loop.close()
 
 
+@pytest.mark.needs("tells_other_loop")
 def test_another_event_loop_is_refused_and_not_waited_for(network: Network) -> None:
     """Its sockets and locks belong to the loop that it was opened on."""
     elsewhere = Elsewhere(network)
@@ -302,6 +303,7 @@ def test_another_event_loop_is_refused_and_not_waited_for(network: Network) -> N
     assert caught.value.outcome is Outcome.NOT_SENT
 
 
+@pytest.mark.needs("tells_other_loop")
 def test_closing_from_another_event_loop_refuses_calls_and_returns(network: Network) -> None:
     """The calls there are not ours to wait for; new ones are refused on both sides."""
     elsewhere = Elsewhere(network)

@@ -31,7 +31,7 @@ SPOILS: dict[str, Callable[[Connection], object]] = {
 }
 
 
-@pytest.mark.needs("reuses connections")
+@pytest.mark.needs("reuses_connections")
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the loop", "still in the kernel"])
 @pytest.mark.parametrize("spoil", SPOILS)
@@ -63,7 +63,7 @@ async def fill_the_pool(transport: Transport, server: Server, count: int, gate: 
     assert {(await call).session_jwt for call in calls} == {f"fill-{n}" for n in range(count)}
 
 
-@pytest.mark.needs("reuses connections")
+@pytest.mark.needs("reuses_connections")
 @pytest.mark.parametrize("seen", [True, False], ids=["seen by the loop", "still in the kernel"])
 @pytest.mark.parametrize("count", [30, 150])
 @pytest.mark.parametrize("spoil", ["a stray answer", "FIN"])
@@ -123,7 +123,7 @@ async def test_an_answer_with_another_behind_it_is_the_last_of_its_connection(ne
         assert len(server.connections) == 3
 
 
-@pytest.mark.needs("looks before it writes")
+@pytest.mark.needs("refuses_early_answers")
 async def test_a_peer_that_speaks_first_is_given_up_after_a_few_connections(network: Network) -> None:
     """A fresh connection that is dirty as well: nothing is sent or taken for an answer, nobody hammered."""
 
@@ -175,7 +175,7 @@ async def test_proxies_of_the_environment_are_not_used(network: Network) -> None
         assert proxy.connections == []
 
 
-@pytest.mark.needs("reuses connections")
+@pytest.mark.needs("reuses_connections")
 @pytest.mark.parametrize("reuse", [True, False])
 async def test_a_clean_connection_is_used_again_unless_told_otherwise(network: Network, reuse: bool) -> None:
     """And the server is told that there will be no next request."""

@@ -1,0 +1,170 @@
+"""Are mistakes noticed? `python tests/mutants.py --count 300 --seed 1 --record mutants.jsonl` takes a sample.
+
+Each mistake is planted in a copy of the tree, and the tests of its subject are run until one fails. A run
+that was stopped goes on where its record ends.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from cosmic_ray.commands import init
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
+from cosmic_ray.work_db import use_db
+
+ROOT: Final = Path(__file__).parents[1]
+PACKAGE: Final = "descope_native"
+CONTRACT: Final = ("tests/unit", "tests/contract")
+NETWORK: Final = ("tests/transports", "tests/contract")
+
+# The beginning of a module's path: the files that notice most, and the folders that hold all of its tests.
+SUBJECTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "testing/transport_contract": (("test_contract_kit",), ("tests/pluggable",)),
+    "testing/": (("test_fake",), ("tests/stand_in",)),
+    "__main__": (("test_cli",), ("tests/cli",)),
+    "transports/memory": (("test_memory",), NETWORK),
+    "transports/recording": (("test_recording",), (*NETWORK, "tests/unit")),
+    "transports/_lifecycle": (("test_memory", "test_lifecycle"), NETWORK),
+    "transports/_aiohttp/wire": (("test_wire", "test_reuse"), NETWORK),
+    "transports/_aiohttp/outgoing": (("test_tracing", "test_aiohttp", "test_reuse"), NETWORK),
+    "transports/_aiohttp/failures": (("test_aiohttp",), NETWORK),
+    "transports/aiohttp": (
+        ("test_transport_arguments", "test_aiohttp", "test_reuse", "test_borrowed"),
+        NETWORK,
+    ),
+    "transports/httpx": (("test_failure_matrix",), ("tests/pluggable", *NETWORK)),
+    "transports/": (("test_seam",), NETWORK),
+    "_service/endpoint": (("test_requests", "test_finisher"), CONTRACT),
+    "_service/redaction": (("test_redaction",), CONTRACT),
+    "_service/set_cookie": (("test_cookie_mode", "test_clocks"), CONTRACT),
+    "_service/times": (("test_statuses", "test_clocks"), CONTRACT),
+    "_service/": (("test_bodies", "test_statuses", "test_answers"), CONTRACT),
+    "_call": (("test_finisher", "test_retrying", "test_starter"), CONTRACT),
+    "_tokens": (("test_answers", "test_cookies"), CONTRACT),
+    "converters": (("test_converters", "test_answers"), CONTRACT),
+    "models": (("test_models", "test_requests", "test_starter"), CONTRACT),
+    "retrying": (("test_retrying",), CONTRACT),
+    "cookies": (("test_cookies",), CONTRACT),
+    "errors": (("test_errors",), CONTRACT),
+    "http_answer": (("test_http_answer",), (*CONTRACT, "tests/apps")),
+    "single_flight": (("test_single_flight",), CONTRACT),
+    "": (("test_finisher", "test_starter"), (*CONTRACT, "tests/transports")),
+}
+SLOW: Final = ("test_ground_truth", "test_soak")
+ENVIRONMENT: Final = {
+    "HYPOTHESIS_EXAMPLES": "30",
+    "HARNESS_CALLS": "500",
+    "PYTEST_XDIST_AUTO_NUM_WORKERS": "1",
+}
+PYTEST: Final = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not apps")
+
+Mutant = dict[str, Any]
+
+
+def mutants_of(tree: Path) -> list[Mutant]:
+    """All that cosmic-ray knows to plant, in their order."""
+    modules = sorted((tree / PACKAGE).rglob("*.py"))
+    with tempfile.TemporaryDirectory() as directory, use_db(Path(directory) / "session.sqlite") as database:
+        init(modules, database, {})
+        mutations = [mutation for item in database.work_items for mutation in item.mutations]
+    mutants = [
+        {
+            "module": str(mutation.module_path.relative_to(tree / PACKAGE)),
+            "operator": mutation.operator_name,
+            "arguments": dict(mutation.operator_args),
+            "occurrence": mutation.occurrence,
+            "line": mutation.start_pos[0],
+        }
+        for mutation in mutations
+    ]
+    return sorted(mutants, key=lambda each: json.dumps(each, sort_keys=True))
+
+
+def tests_of(tree: Path, module: str) -> Iterator[list[str]]:
+    """First the files that notice most mistakes in a module, then all the others of its subject."""
+    first, folders = next(subject for start, subject in SUBJECTS.items() if module.startswith(start))
+    files = {
+        file for folder in folders for file in (tree / folder).glob("test_*.py") if file.stem not in SLOW
+    }
+    near = sorted(file for file in files if file.stem.startswith(first))
+    yield [str(file) for file in near]
+    yield [str(file) for file in sorted(files.difference(near))]
+
+
+@contextmanager
+def planted(tree: Path, mutant: Mutant, moment: int) -> Iterator[bool]:
+    """Its moment is the file's age, or Python would take what it has compiled of another mistake."""
+    path = tree / PACKAGE / mutant["module"]
+    operator = get_operator(mutant["operator"])(**mutant["arguments"])
+    with use_mutation(path, operator, mutant["occurrence"]) as (before, after):
+        os.utime(path, (moment, moment))
+        yield after is not None and after != before
+    os.utime(path, (moment + 1, moment + 1))
+
+
+def is_killed(tree: Path, module: str) -> bool:
+    """Whether a test of its subject fails, or takes for ever."""
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(tree)}
+    for files in tests_of(tree, module):
+        if not files:
+            continue
+        command = [sys.executable, *PYTEST, *files]
+        try:
+            done = subprocess.run(
+                command, cwd=tree, env=environment, capture_output=True, check=False, timeout=400
+            )
+        except subprocess.TimeoutExpired:
+            return True
+        if done.returncode:
+            return True
+    return False
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python tests/mutants.py")
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--record", type=Path, default=Path("mutants.jsonl"))
+    parser.add_argument("--only", default="", help="modules whose path begins so")
+    arguments = parser.parse_args()
+    seen: list[Mutant] = []
+    if arguments.record.exists():
+        seen = [json.loads(line) for line in arguments.record.read_text(encoding="utf-8").splitlines()]
+    with tempfile.TemporaryDirectory() as directory:
+        tree = Path(directory) / "tree"
+        ignored = shutil.ignore_patterns(".*", "build", "dist", "__pycache__")
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        mutants = [each for each in mutants_of(tree) if each["module"].startswith(arguments.only)]
+        chosen = random.Random(arguments.seed).sample(mutants, min(arguments.count, len(mutants)))
+        for number, mutant in enumerate(chosen[len(seen) :], len(seen)):
+            started = time.monotonic()
+            with planted(tree, mutant, 1_000_000_000 + 2 * number) as is_planted:
+                outcome = "none"
+                if is_planted:
+                    outcome = "killed" if is_killed(tree, mutant["module"]) else "survived"
+            seen.append({**mutant, "outcome": outcome, "seconds": round(time.monotonic() - started, 1)})
+            with arguments.record.open("a", encoding="utf-8") as record:
+                record.write(json.dumps(seen[-1]) + "\n")
+    counted = Counter(each["outcome"] for each in seen)
+    for each in seen:
+        if each["outcome"] == "survived":
+            print("{module}:{line} {operator} {arguments} #{occurrence}".format(**each))
+    total = counted["killed"] + counted["survived"]
+    share = counted["killed"] / max(total, 1)
+    print(f"{counted['killed']} of {total} noticed ({share:.1%}), seed {arguments.seed}")
+
+
+if __name__ == "__main__":
+    main()
