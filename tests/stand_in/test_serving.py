@@ -142,6 +142,8 @@ JSON: Final = "Content-Type: application/json"
         ((POST, HERE, JSON, "Origin: http://evil.example"), 403),
         ((POST, HERE, JSON, "Sec-Fetch-Site: cross-site"), 403),
         ((POST, HERE), 415),
+        (("POST /stand-in/reset HTTP/1.1", HERE), 200),
+        (("POST /stand-in/reset HTTP/1.1", HERE, "Content-Type: text/plain"), 415),
         ((POST, HERE, "Content-Type: text/plain"), 415),
         ((POST, HERE, "Content-Type: text/plain, application/json"), 415),
         ((POST, HERE, "Content-Type: application/x-www-form-urlencoded"), 415),
