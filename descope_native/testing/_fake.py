@@ -305,7 +305,7 @@ class FakeDescope:
     def _sign_in(self, request: HttpRequest, _: Fault) -> HttpResponse:
         body = read_object(request.body)
         proof = self.sign_in(
-            optional(body, "provider", str) or "google",
+            required(body, "provider") if "provider" in body else "google",
             implicit=optional(body, "implicit", bool) or False,
             user=optional(body, "user", dict),
         )

@@ -70,7 +70,10 @@ _PROOF: Final = _object(
     *("provider", "nonce"),
 )
 
-_START_REQUEST: Final = _object({"provider": _NAME, "loginOptions": _ANYTHING, "implicit": _FLAG}, "provider")
+_PROVIDER: Final[Json] = {"type": "string", "pattern": "^[ -~]{1,100}$"}
+_START_REQUEST: Final = _object(
+    {"provider": _PROVIDER, "loginOptions": _ANYTHING, "implicit": _FLAG}, "provider"
+)
 _FINISH_REQUEST: Final = _object(
     {"provider": _NAME, "stateId": _NAME, "user": _TEXT | {"nullable": True}}, "provider", "stateId"
 ) | {
@@ -80,13 +83,13 @@ _FINISH_REQUEST: Final = _object(
     ]
 }
 _PERSON: Final[Json] = {"type": "object", "properties": {"email": _NAME, "name": _TEXT}}
-_SIGN_IN_REQUEST: Final = _object({"provider": _TEXT, "implicit": _FLAG, "user": _PERSON})
+_SIGN_IN_REQUEST: Final = _object({"provider": _PROVIDER, "implicit": _FLAG, "user": _PERSON})
 _PHONE_REQUEST: Final = _object(
     {
         "clientId": _NAME,
         "nonce": _NAME,
-        "implicit": _FLAG,
-        "stateId": _TEXT,
+        "implicit": _FLAG | {"nullable": True},
+        "stateId": _TEXT | {"nullable": True},
         "user": _PERSON,
         "hashNonce": _FLAG,
         "sendNonce": _FLAG,

@@ -12,6 +12,7 @@ from typing import Final, cast
 
 import attrs
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from descope_native.testing._faults import DroppedError
@@ -24,6 +25,12 @@ from descope_native.transports import HttpRequest, HttpResponse
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 _LOGGER: Final = logging.getLogger("descope_native.testing")
+
+# aiohttp's own complaints, but for those that quote what is no HTTP.
+_COMPLAINTS: Final = logging.getLogger("descope_native.testing.server")
+_COMPLAINTS.addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+)
 
 Service = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
@@ -45,6 +52,7 @@ async def serve(
         reception.respond,
         handler_cancellation=True,
         access_log=None,
+        logger=_COMPLAINTS,
         auto_decompress=False,
         keepalive_timeout=request_timeout,  # which is also how long a head may take
         lingering_time=1.0,

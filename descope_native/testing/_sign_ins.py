@@ -1,5 +1,6 @@
 """The service between start and finish."""
 
+import re
 from collections.abc import Mapping
 from types import NoneType
 from typing import Any, Final
@@ -11,7 +12,7 @@ from descope_native.testing._phone import Grant, Providers, Started, check_nonce
 from descope_native.testing._settings import Settings, remember
 from descope_native.testing._users import parse_apple_user_json
 
-_MAX_PROVIDER: Final = 100
+_PROVIDER: Final = re.compile(r"[ -~]{1,100}")
 
 
 @attrs.frozen(kw_only=True)
@@ -61,8 +62,8 @@ class SignIns:
 
     def begin(self, provider: str, *, implicit: bool) -> Started:
         """Mint a state and a nonce."""
-        if not provider.isprintable() or len(provider) > _MAX_PROVIDER:
-            raise RefusedError(400, "E011004", "provider is no name of a provider")
+        if not _PROVIDER.fullmatch(provider):
+            raise RefusedError(400, "E011004", "provider is 100 characters of printable ASCII at most")
         implicit = implicit or provider == "google"
         started = Started(
             client_id=client_id_at(provider),

@@ -37,7 +37,7 @@ def make_signer(*, signed: bool | None, seed: int | None) -> Signer:
         from joserfc import jwt  # noqa: PLC0415 -- an extra
     except ImportError:
         if signed:
-            raise ImportError("signed tokens need joserfc: pip install 'descope_native[testing]'") from None
+            raise ImportError("signed tokens need joserfc: pip install joserfc") from None
         return Signer(_unsecured, [])
     key = _rsa_key(seed)
     header = {"alg": "RS256", "typ": "JWT", "kid": key.kid}

@@ -68,7 +68,24 @@ async def test_the_node_sdk_finishes_a_native_sign_in_once(node_project: Path) -
     assert (claims["sub"], claims["roles"], claims["drn"]) == (user["userId"], ["admiral"], "DS")
     again = answers["again"]
     assert (again["ok"], again["code"], again["error"]["errorCode"]) == (False, 400, "E061301")
-    assert [call.status for call in fake.calls if call.path.endswith("/native/finish")] == [200, 400]
+    assert answers["withIdToken"]["data"]["user"]["userId"] == user["userId"]
+    assert "SHA-256" in answers["hashed"]["error"]["errorMessage"]
+    assert [(start.provider, start.implicit, start.login_options) for start in fake.starts] == [
+        ("apple", False, {"locale": "de"}),
+        ("apple", True, None),
+        ("google", None, None),
+    ]
+    finishes = [call.status for call in fake.calls if call.path.endswith("/native/finish")]
+    assert finishes == [200, 400, 200, 400]
+
+
+async def test_the_node_sdk_refreshes_a_session_and_ends_it(node_project: Path) -> None:
+    """It takes the new token for valid, is told whose session it is, and after logging out gets no more."""
+    answers = await signed_in_by_node(FakeDescope(), node_project)
+    user_id = answers["finished"]["data"]["user"]["userId"]
+    assert answers["refreshed"]["token"]["sub"] == answers["me"]["data"]["userId"] == user_id
+    assert answers["loggedOut"]["ok"] is True
+    assert (answers["tooLate"]["ok"], answers["tooLate"]["code"]) == (False, 401)
 
 
 async def test_the_node_sdk_is_told_that_it_is_of_another_project(node_project: Path) -> None:
@@ -77,7 +94,37 @@ async def test_the_node_sdk_is_told_that_it_is_of_another_project(node_project: 
     assert (refused["ok"], refused["code"], refused["error"]["errorCode"]) == (False, 401, "E111119")
 
 
-async def test_the_python_sdk_validates_the_session() -> None:
+@pytest.mark.parametrize("key", [None, "K2secret"], ids=["open", "closed"])
+@pytest.mark.parametrize("tokens", ["body", "cookies"])
+async def test_the_python_sdk_validates_refreshes_and_ends_the_session(tokens: Any, key: str | None) -> None:
+    """Wherever tokens are, and where the project wants its key; our finish and its calls go side by side."""
+    descope = pytest.importorskip("descope", reason="the descope package is not installed")
+    fake = FakeDescope(tokens=tokens, auth_management_key=key)
+    finisher = NativeOAuthFinisher(fake.project_id, InMemoryTransport(fake), auth_management_key=key)
+    result = await finisher.finish(**fake.sign_in(user={"roleNames": ["editor"]}).as_arguments())
+    assert result.user is not None
+    user_id, refresh_jwt = result.user.user_id, result.refresh_jwt
+
+    def check(base_url: str) -> None:
+        client = descope.DescopeClient(fake.project_id, base_url=base_url, auth_management_key=key)
+        assert client.validate_session(result.session_jwt)["userId"] == user_id
+        assert client.me(refresh_jwt)["userId"] == user_id
+        if tokens == "body":  # the SDK looks for a refreshed session token in the body only
+            refreshed = client.validate_and_refresh_session("expired", refresh_jwt)
+            assert (refreshed["userId"], refreshed["roles"]) == (user_id, ["editor"])
+            assert refreshed["refreshSessionToken"]["drn"] == "DSR"
+            assert client.validate_session(refreshed["sessionToken"]["jwt"])["userId"] == user_id
+        assert client.logout(refresh_jwt).status_code == 200
+        for ended in (client.refresh_session, client.me, client.logout):
+            with pytest.raises(descope.AuthException) as refused:
+                ended(refresh_jwt)
+            assert refused.value.status_code == 401
+
+    async with fake.serve() as base_url:
+        await asyncio.to_thread(check, base_url)
+
+
+async def test_the_python_sdk_judges_the_session_by_its_signature() -> None:
     """`descope` fetches the key set, accepts the token and its roles, and refuses one that was touched."""
     descope = pytest.importorskip("descope", reason="the descope package is not installed")
     jwt = pytest.importorskip("jwt", reason="the descope package is not installed")
@@ -110,8 +157,18 @@ projectId = "{project_id}"
 
 # A finish that is well-formed may still name a state that is spent, as most made-up ones are.
 [[operations]]
-include-operation-id = "finish"
+include-operation-id = ["start", "finish"]
 checks.positive_data_acceptance.expected-statuses = [200, 400, 401]
+
+# The bearer of the run is of the project, and of no session.
+[[operations]]
+include-operation-id = ["refresh", "logout", "me"]
+checks.positive_data_acceptance.expected-statuses = [401]
+
+# A client id that is made up is nobody's.
+[[operations]]
+include-operation-id = "phone"
+checks.positive_data_acceptance.expected-statuses = [200, 409]
 """
 
 

@@ -48,9 +48,10 @@ ARROWS: dict[str, set[str]] = {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
         *("single_flight", "transports.aiohttp", "transports.memory"),
     },
-    "__main__": {"", "converters", "testing"},
+    "_cli": {"", "converters", "testing"},
+    "__main__": {"", "_cli"},
 }
-PACKAGES = ("_service", "single_flight", "testing", "transports._aiohttp")
+PACKAGES = ("_cli", "_service", "single_flight", "testing", "transports._aiohttp")
 
 # Who may know a library. attrs and yarl are everybody's.
 OUTSIDE: dict[str, set[str]] = {

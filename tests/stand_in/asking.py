@@ -87,7 +87,7 @@ async def asking_over_http(fake: FakeDescope) -> AsyncGenerator[Client, None]:
     async with fake.serve() as base_url, aiohttp.ClientSession() as session:
 
         async def ask(method: str, path: str, body: bytes, headers: dict[str, str]) -> Reply:
-            headers = {"Content-Type": "application/json", **headers}
+            headers = {"Content-Type": "application/json"} | headers
             async with session.request(method, base_url + path, data=body, headers=headers) as answer:
                 return Reply(answer.status, list(answer.headers.items()), await answer.read())
 

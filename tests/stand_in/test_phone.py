@@ -1,12 +1,20 @@
 """The phone, for a sign-in that somebody else has started: a backend of ours or of others."""
 
 import hashlib
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
 from asking import FINISH, START, Asking, asking_directly, both_ways, claims_of
 
+from descope_native import (
+    AiohttpTransport,
+    InMemoryTransport,
+    LoginOptions,
+    NativeOAuthFinisher,
+    NativeOAuthStarter,
+)
 from descope_native.testing import FakeDescope, Start
 
 PHONE: Final = "/stand-in/phone"
@@ -51,6 +59,31 @@ async def test_the_phone_takes_what_start_gave_under_pythons_names(made: Any) ->
         proof = fake.phone(made({**names, "implicit": True, "drift": ()}), email="grace@example.com")
         assert (proof.state_id, proof.nonce) == (started["stateId"], started["nonce"])
         assert (await client.finish(proof)).json["user"]["email"] == "grace@example.com"
+
+
+@pytest.mark.parametrize("over_http", [False, True], ids=["direct", "http"])
+@pytest.mark.parametrize("provider", ["google", "apple"])
+async def test_a_backend_of_ours_starts_and_finishes(over_http: bool, provider: str) -> None:
+    """Both calls, strict, on one transport, with the phone between them."""
+    fake = FakeDescope(device_tokens=True)
+    async with AsyncExitStack() as stack:
+        base_url = await stack.enter_async_context(fake.serve()) if over_http else None
+        network = await stack.enter_async_context(AiohttpTransport.open())
+        transport = network if over_http else InMemoryTransport(fake)
+        starter = NativeOAuthStarter(fake.project_id, transport, base_url=base_url, strict=True)
+        finisher = NativeOAuthFinisher(fake.project_id, transport, base_url=base_url, strict=True)
+        started = await starter.start(provider=provider, login_options=LoginOptions(locale="de"))
+        proof = fake.phone(started)
+        result = await finisher.finish(**proof.as_arguments(), nonce=started.nonce)
+        again = await starter.start(
+            provider=provider, refresh_jwt=result.refresh_jwt, known_device_jwt=result.known_device_jwt
+        )
+    assert again.state_id != started.state_id
+    assert result.user is not None
+    assert fake.starts == [
+        Start(provider=provider, login_options={"locale": "de"}),
+        Start(provider=provider, user_id=result.user.user_id, known_device=True),
+    ]
 
 
 async def test_the_phone_need_not_know_the_state() -> None:

@@ -90,8 +90,7 @@ BAD_BODIES: Final = [
     (b'{"provider": "apple", "stateId": "\\ud800", "code": "c"}', "E011004"),
     (b'{"provider": "apple", "stateId": "s", "code": "\\ud800"}', "E011004"),
     (
-        b'{"provider": "a", "stateId": "s", "code": "c",'
-        b' "user": "{\\"name\\":{\\"firstName\\":\\"\\\\ud800\\"}}"}',
+        b'{"provider":"a","stateId":"s","code":"c","user":"{\\"name\\":{\\"lastName\\":\\"\\\\udfff\\"}}"}',
         "E011004",
     ),
 ]

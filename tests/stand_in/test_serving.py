@@ -2,8 +2,11 @@
 
 import asyncio
 import errno
+import gzip
+import json
+import re
 import socket
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 import pytest
@@ -11,11 +14,12 @@ from asking import (
     FINISH,
     PROJECT,
     Asking,
+    asking_over_http,
     both_ways,
 )
 from yarl import URL
 
-from descope_native.testing import FakeDescope, openapi
+from descope_native.testing import FakeDescope, Fault, openapi
 
 
 async def test_serving_ends_with_the_block_and_can_begin_again() -> None:
@@ -85,3 +89,163 @@ async def test_the_description_covers_every_path(asking: Asking) -> None:
             reply = await client.request(method.upper(), path.replace("{projectId}", PROJECT), b"")
             assert str(reply.status) in methods[method]["responses"]
             assert reply.status != 404
+
+
+# --- on a developer's machine, whose browser is open
+
+
+async def answered(base_url: str, *lines: str, body: bytes = b"") -> tuple[int, bytes]:
+    """The status and body of what comes back for these lines, by a raw socket."""
+    reader, writer = await asyncio.open_connection("localhost", URL(base_url).port)
+    try:
+        writer.write(
+            "\r\n".join([*lines, f"Content-Length: {len(body)}", "Connection: close", "", ""]).encode()
+        )
+        writer.write(body)
+        head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+        return int(head.split()[1]), content
+    finally:
+        writer.close()
+
+
+GET: Final = "GET /stand-in/calls HTTP/1.1"
+POST: Final = "POST /stand-in/sign-in HTTP/1.1"
+HERE: Final = "Host: localhost"
+JSON: Final = "Content-Type: application/json"
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ((GET, HERE), 200),
+        ((GET, "Host: LOCALHOST.:8787"), 200),
+        ((GET, "Host: service.localhost"), 200),
+        ((GET, "Host: 127.0.0.1:1"), 200),
+        ((GET, "Host: [::1]:1"), 200),
+        ((GET, "Host: Fake.Internal"), 200),
+        ((GET.replace("1.1", "1.0"),), 200),
+        ((GET, "Host: rebound.example"), 421),
+        ((GET, "Host: localhost.rebound.example"), 421),
+        ((GET, "Host: notlocalhost"), 421),
+        ((GET, "Host: [rebound.example]"), 421),
+        ((GET, "Host:"), 421),
+        ((GET, HERE, "Sec-Fetch-Site: none"), 200),
+        ((GET, HERE, "Sec-Fetch-Site: same-origin"), 200),
+        ((GET, HERE, "Sec-Fetch-Site: same-site"), 403),
+        ((GET, HERE, "Sec-Fetch-Site: cross-site"), 403),
+        ((GET, HERE, "Origin: http://localhost"), 200),
+        ((GET, HERE, "Origin: http://localhost:3000"), 403),
+        ((GET, HERE, "Origin: null"), 403),
+        ((GET.replace("1.1", "1.0"), "Origin: http://evil.example"), 403),
+        ((POST, HERE, JSON), 200),
+        ((POST, HERE, "Content-Type: Application/JSON; charset=utf-8"), 200),
+        ((POST, HERE, JSON, "Origin: http://evil.example"), 403),
+        ((POST, HERE, JSON, "Sec-Fetch-Site: cross-site"), 403),
+        ((POST, HERE), 415),
+        (("POST /stand-in/reset HTTP/1.1", HERE), 200),
+        (("POST /stand-in/reset HTTP/1.1", HERE, "Content-Type: text/plain"), 415),
+        ((POST, HERE, "Content-Type: text/plain"), 415),
+        ((POST, HERE, "Content-Type: text/plain, application/json"), 415),
+        ((POST, HERE, "Content-Type: application/x-www-form-urlencoded"), 415),
+        (("OPTIONS /stand-in/sign-in HTTP/1.1", HERE, "Origin: http://evil.example"), 403),
+        (("OPTIONS * HTTP/1.1", HERE), 404),
+        (("GET http://rebound.example/health HTTP/1.1", HERE), 200),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+async def test_pages_of_other_sites_neither_post_nor_read(lines: tuple[str, ...], status: int) -> None:
+    """A form, a script and a name that was rebound to this machine are refused; programs are not."""
+    async with FakeDescope().serve(allowed_hosts=["fake.internal"]) as base_url:
+        answer, body = await answered(base_url, *lines, body=b"{}" if lines[0] == POST else b"")
+    assert answer == status, body
+    if status not in {200, 404}:
+        assert json.loads(body)["errorCode"] == "E011003"
+
+
+async def test_the_name_that_is_served_is_answered_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of a container."""
+    resolving_to(monkeypatch, "127.0.0.1")
+    async with FakeDescope().serve("fake.example") as base_url:
+        monkeypatch.undo()
+        reader, writer = await asyncio.open_connection("127.0.0.1", URL(base_url).port)
+        writer.write(b"GET /health HTTP/1.1\r\nHost: fake.example\r\nConnection: close\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert answer.endswith(b'{"status":"ok"}')
+
+
+async def test_a_body_is_read_up_to_a_mebibyte() -> None:
+    """And refused as the error JSON says, not kept in memory."""
+    fake = FakeDescope()
+    async with fake.serve() as base_url:
+        largest = b'{"provider": "google"}'.ljust(2**20)
+        assert (await answered(base_url, POST, HERE, JSON, body=largest))[0] == 200
+        status, body = await answered(base_url, POST, HERE, JSON, body=largest + b" ")
+    assert (status, json.loads(body)["errorMessage"]) == (413, "the body is too large")
+
+
+async def test_a_compressed_body_is_not_unpacked() -> None:
+    """A small one may be a very large one."""
+    async with FakeDescope().serve() as base_url:
+        packed = gzip.compress(b"{}")
+        status, body = await answered(base_url, POST, HERE, JSON, "Content-Encoding: gzip", body=packed)
+    assert (status, json.loads(body)["errorCode"]) == (400, "E011001")
+
+
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [
+        (b"", b""),
+        (b"POST /stand-in/sign-in HT", b""),
+        (f"{POST}\r\n{HERE}\r\n{JSON}\r\nContent-Length: 9\r\n\r\n{{".encode(), b"HTTP/1.1 408 "),
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+async def test_a_request_that_does_not_arrive_is_given_up(sent: bytes, received: bytes) -> None:
+    """The connection is closed, after a word of why where there is somebody to say it to."""
+    async with FakeDescope().serve(request_timeout=0.1) as base_url:
+        reader, writer = await asyncio.open_connection("localhost", URL(base_url).port)
+        writer.write(sent)
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+    assert answer.startswith(received)
+    assert bool(answer) is bool(received)
+
+
+async def test_each_request_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """What was asked and what came of it, and no secret; also of those that were not let in."""
+    caplog.set_level("INFO", "descope_native.testing")
+    fake = FakeDescope()
+    fake.fail_next(Fault(drop="before"))
+    proof = fake.sign_in("apple")
+    async with asking_over_http(fake) as client:
+        with pytest.raises(aiohttp.ClientError):
+            await client.finish(proof)
+        await client.finish(proof)
+        await client.finish(proof)
+        await client.get(f"/{proof.code}?code={proof.code}")
+        await client.request("POST", FINISH, b"{}", Content_Type="text/plain")
+    lines = [re.sub(r"\d+\.\d ms", "N ms", record.getMessage()) for record in caplog.records]
+    assert lines == [
+        f"POST {FINISH} dropped N ms",
+        f"POST {FINISH} 200 N ms",
+        f"POST {FINISH} 400 N ms E061301 the state is unknown, or spent",
+        "GET /[masked] 404 N ms E011003 there is no such path",
+        f"POST {FINISH} 415 N ms E011003 the Content-Type of a POST is application/json",
+    ]
+
+
+async def test_what_is_no_http_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    """It is answered, and whatever it was stays out of the log."""
+    async with FakeDescope().serve() as base_url:
+        status, _ = await answered(base_url, GET, HERE, JSON, "Content-Type: secret", "se cret: secret")
+    assert status == 400
+    assert caplog.records == []
+
+
+@both_ways
+async def test_health_is_told(asking: Asking) -> None:
+    """To whatever waits until the stand-in is ready."""
+    async with asking(FakeDescope()) as client:
+        reply = await client.get("/health")
+    assert (reply.status, reply.json) == (200, {"status": "ok"})

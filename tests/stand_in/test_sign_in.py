@@ -316,3 +316,12 @@ async def test_a_tenant_of_which_only_the_id_is_given_has_all_of_its_keys() -> N
     assert answer.json["user"]["userTenants"] == [
         {"tenantId": "T", "tenantName": "", "roleNames": [], "permissions": []}
     ]
+
+
+async def test_sign_ins_that_nobody_finishes_are_forgotten_when_there_are_too_many() -> None:
+    """Ten thousand are kept, the newest."""
+    fake = FakeDescope()
+    oldest, *others = [fake.sign_in("apple") for _ in range(10_001)]
+    async with asking_directly(fake) as client:
+        assert (await client.finish(oldest)).json["errorMessage"] == "the state is unknown, or spent"
+        assert (await client.finish(others[0])).status == 200

@@ -1,0 +1,1 @@
+"""The commands of ``descope-native``, a module each, and what they share."""
