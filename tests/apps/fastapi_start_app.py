@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from itsdangerous import BadData, URLSafeTimedSerializer
-from native_sign_in import from_environment
+from native_sign_in import from_environment, summarize
 from pydantic import BaseModel, Field
 
 from descope_native import (
@@ -85,12 +85,12 @@ async def start(body: Begin, request: Request, response: Response) -> dict[str, 
 @app.post("/sign-in/finish")
 async def finish(
     body: Proof, request: Request, response: Response, begun: Annotated[Begun, Depends(get_begun)]
-) -> dict[str, bool | None]:
+) -> dict[str, Any]:
     result = await request.state.finisher.finish(**begun.model_dump(), **body.model_dump())
     response.delete_cookie(COOKIE, **COOKIE_ATTRIBUTES)
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
-    return {"first_seen": result.first_seen}
+    return summarize(result)
 
 
 @app.exception_handler(DescopeNativeError)
