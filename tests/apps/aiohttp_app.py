@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from native_sign_in import open_finisher, read_proof
+from native_sign_in import open_finisher, read_proof, summarize
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
@@ -20,7 +20,7 @@ async def lifespan(app: web.Application) -> AsyncIterator[None]:
 
 async def sign_in(request: web.Request) -> web.Response:
     result = await request.app[FINISHER].finish(**read_proof(request.content_type, await request.read()))
-    response = web.json_response({"first_seen": result.first_seen})
+    response = web.json_response(summarize(result))
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
     return response

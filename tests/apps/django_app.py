@@ -9,7 +9,7 @@ from django.http import HttpResponse, JsonResponse
 from django.urls import path
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-from native_sign_in import open_finisher, read_proof
+from native_sign_in import open_finisher, read_proof, summarize
 
 from descope_native import DescopeNativeError
 from descope_native.cookies import make_cookies
@@ -25,7 +25,7 @@ async def sign_in(request: ASGIRequest) -> HttpResponse:
     except DescopeNativeError as error:
         answer = answer_for(error)
         return HttpResponse(answer.content, status=answer.status, headers=answer.headers)
-    response = JsonResponse({"first_seen": result.first_seen})
+    response = JsonResponse(summarize(result))
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
     return response

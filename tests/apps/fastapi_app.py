@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from native_sign_in import open_finisher
+from native_sign_in import open_finisher, summarize
 from pydantic import BaseModel, Field
 
 from descope_native import DescopeNativeError, InvalidRequestError, NativeOAuthFinisher
@@ -33,17 +33,24 @@ class SignIn(BaseModel):
     user: str | None = Field(None, repr=False)
 
 
+class SignedIn(BaseModel):
+    first_seen: bool | None
+    email: str | None
+    roles: tuple[str, ...]
+    attributes: dict[str, Any]
+
+
 app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/sign-in")
 async def sign_in(
     body: SignIn, response: Response, finisher: Annotated[NativeOAuthFinisher, Depends(get_finisher)]
-) -> dict[str, bool | None]:
+) -> SignedIn:
     result = await finisher.finish(**body.model_dump())
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
-    return {"first_seen": result.first_seen}
+    return SignedIn(**summarize(result))
 
 
 @app.exception_handler(DescopeNativeError)

@@ -7,7 +7,7 @@ from typing import Any
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
-from native_sign_in import open_finisher, read_proof
+from native_sign_in import open_finisher, read_proof, summarize
 
 from descope_native import DescopeNativeError, NativeOAuthFinisher
 from descope_native.cookies import make_cookies
@@ -28,10 +28,10 @@ async def get_finisher(state: State) -> NativeOAuthFinisher:
 @post("/sign-in", status_code=200)
 async def sign_in(
     request: Request[Any, Any, Any], finisher: NamedDependency[NativeOAuthFinisher]
-) -> Response[dict[str, bool | None]]:
+) -> Response[dict[str, Any]]:
     # Not as an argument: what is no UTF-8, or nested without end, would be a 500.
     result = await finisher.finish(**read_proof(request.content_type[0], await request.body()))
-    response = Response({"first_seen": result.first_seen})
+    response = Response(summarize(result))
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
     return response

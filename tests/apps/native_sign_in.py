@@ -1,4 +1,4 @@
-"""What the applications here share: their settings, and the proof in a request's body."""
+"""What the applications here share: their settings, the proof in a request, the answer to it."""
 
 import json
 import os
@@ -6,7 +6,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from descope_native import AiohttpTransport, InvalidRequestError, NativeOAuthFinisher, Transport
+from descope_native import (
+    AiohttpTransport,
+    FinishResult,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    Transport,
+    User,
+)
 
 Made = TypeVar("Made")
 
@@ -79,3 +86,14 @@ def read_proof(content_type: str | None, body: bytes) -> dict[str, Any]:
     finally:
         del body, document  # collectors of errors record the variables of every frame
     raise InvalidRequestError("the body must be a JSON object, sent as application/json")
+
+
+def summarize(result: FinishResult) -> dict[str, Any]:
+    """What the app is told, beside the tokens in cookies. Every JSON encoder takes it as it stands."""
+    user = result.user or User()
+    return {
+        "first_seen": result.first_seen,
+        "email": user.email,
+        "roles": user.role_names,
+        "attributes": user.custom_attributes,
+    }

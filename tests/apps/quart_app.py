@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 
-from native_sign_in import open_finisher, read_proof
+from native_sign_in import open_finisher, read_proof, summarize
 from quart import Quart, Response, current_app, jsonify, request
 
 from descope_native import DescopeNativeError
@@ -22,7 +22,7 @@ async def lifespan() -> AsyncGenerator[None, None]:
 async def sign_in() -> Response:
     finisher = current_app.extensions["finisher"]
     result = await finisher.finish(**read_proof(request.content_type, await request.get_data()))
-    response = jsonify(first_seen=result.first_seen)
+    response = jsonify(summarize(result))
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
     return response

@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 
-from native_sign_in import open_finisher, read_proof
+from native_sign_in import open_finisher, read_proof, summarize
 from sanic import HTTPResponse, Request, Sanic, json
 
 from descope_native import DescopeNativeError
@@ -26,7 +26,7 @@ async def stop(app: Sanic) -> None:
 @app.post("/sign-in")
 async def sign_in(request: Request) -> HTTPResponse:
     result = await request.app.ctx.finisher.finish(**read_proof(request.content_type, request.body))
-    response = json({"first_seen": result.first_seen})
+    response = json(summarize(result))
     for cookie in make_cookies(result):
         response.add_cookie(cookie.name, cookie.value, **cookie.attributes)
     return response

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from native_sign_in import open_finisher, read_proof
+from native_sign_in import open_finisher, read_proof, summarize
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,7 +23,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 async def sign_in(request: Request) -> JSONResponse:
     content_type = request.headers.get("content-type")
     result = await request.app.state.finisher.finish(**read_proof(content_type, await request.body()))
-    response = JSONResponse({"first_seen": result.first_seen})
+    response = JSONResponse(summarize(result))
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
     return response

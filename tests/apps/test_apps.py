@@ -61,7 +61,8 @@ def claims(token: str) -> Any:
 
 def check_session_cookies(answer: Answer) -> None:
     assert answer.status == 200
-    assert json.loads(answer.body) == {"first_seen": True}
+    summary = json.loads(answer.body)
+    assert (summary.pop("first_seen"), set(summary)) == (True, {"email", "roles", "attributes"})
     tokens = answer.tokens()
     assert {name: claims(token)["drn"] for name, token in tokens.items()} == {"DS": "DS", "DSR": "DSR"}
     for cookie in answer.cookies:

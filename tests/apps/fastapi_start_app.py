@@ -1,0 +1,108 @@
+"""The whole native sign-in with FastAPI, start and finish: uvicorn --workers 2 fastapi_start_app:app
+
+What start gave is bound to the device in a signed cookie that ends after ten minutes. Otherwise a
+stranger could have a victim's device finish the stranger's sign-in, and the victim would go on as the
+stranger (login CSRF, RFC 9700 §4.7).
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from itsdangerous import BadData, URLSafeTimedSerializer
+from native_sign_in import from_environment, summarize
+from pydantic import BaseModel, Field
+
+from descope_native import (
+    AiohttpTransport,
+    DescopeNativeError,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    NativeOAuthStarter,
+)
+from descope_native.cookies import make_cookies
+from descope_native.http_answer import answer_for
+
+# Browsers take the name only from this very host, over https: no other site can plant one.
+COOKIE = "__Host-sign-in"
+COOKIE_ATTRIBUTES: dict[str, Any] = {"path": "/", "secure": True, "httponly": True, "samesite": "strict"}
+LIFETIME = 600  # seconds that the person has for the dialog
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+    secret = os.environ.get("SIGN_IN_SECRET", "")
+    if len(secret) < 32:
+        raise ValueError("SIGN_IN_SECRET must be 32 characters or more, the same for every worker")
+    async with AiohttpTransport.open() as transport:
+        yield {
+            "starter": from_environment(NativeOAuthStarter, transport),
+            "finisher": from_environment(NativeOAuthFinisher, transport),
+            "seal": URLSafeTimedSerializer(secret, salt="native sign-in"),
+        }
+
+
+class Begin(BaseModel):
+    provider: Literal["apple", "google"]
+
+
+class Begun(BaseModel):
+    provider: str
+    state_id: str = Field(repr=False)  # or collectors of errors, which record variables, would have it
+    nonce: str | None = Field(repr=False)
+
+
+class Proof(BaseModel):
+    code: str | None = Field(None, repr=False)
+    id_token: str | None = Field(None, repr=False)
+    user: str | None = Field(None, repr=False)
+
+
+async def get_begun(request: Request) -> Begun:
+    """What this device has started."""
+    try:
+        return Begun(**request.state.seal.loads(request.cookies.get(COOKIE, ""), max_age=LIFETIME))
+    except BadData:
+        pass
+    raise InvalidRequestError("this device has started no sign-in, or too long ago", "state_id")
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.post("/sign-in/start")
+async def start(body: Begin, request: Request, response: Response) -> dict[str, str | bool | None]:
+    started = await request.state.starter.start(provider=body.provider)
+    begun = Begun(provider=body.provider, state_id=started.state_id, nonce=started.nonce)
+    sealed = request.state.seal.dumps(begun.model_dump())
+    response.set_cookie(COOKIE, sealed, max_age=LIFETIME, **COOKIE_ATTRIBUTES)
+    return {"client_id": started.client_id, "nonce": started.nonce, "implicit": started.implicit}
+
+
+@app.post("/sign-in/finish")
+async def finish(
+    body: Proof, request: Request, response: Response, begun: Annotated[Begun, Depends(get_begun)]
+) -> dict[str, Any]:
+    result = await request.state.finisher.finish(**begun.model_dump(), **body.model_dump())
+    response.delete_cookie(COOKIE, **COOKIE_ATTRIBUTES)
+    for cookie in make_cookies(result):
+        response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
+    return summarize(result)
+
+
+@app.exception_handler(DescopeNativeError)
+async def refuse(request: Request, error: DescopeNativeError) -> Response:
+    answer = answer_for(error)
+    response = Response(answer.content, answer.status, answer.headers)
+    if answer.next == "start_over":
+        response.delete_cookie(COOKIE, **COOKIE_ATTRIBUTES)
+    return response
+
+
+@app.exception_handler(400)  # a body that cannot be read
+@app.exception_handler(RequestValidationError)  # FastAPI's own answer would quote the body, code and all
+async def refuse_body(request: Request, error: Exception) -> Response:
+    return await refuse(request, InvalidRequestError("the body is not what it has to be"))
