@@ -46,8 +46,9 @@ class StoreServer:
         return str(Path(self._folder.name) / "s")
 
     async def start(self) -> None:
-        quiet = {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-        self._process = subprocess.Popen(self._command, **quiet)  # noqa: ASYNC220 -- a fork is soon done
+        self._process = subprocess.Popen(  # noqa: ASYNC220 -- a fork is soon done
+            self._command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        )
         async with asyncio.timeout(30), self.client() as client:
             while True:
                 with suppress(Exception):
