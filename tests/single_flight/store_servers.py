@@ -69,6 +69,10 @@ class StoreServer:
             self._process = None
             Path(self.socket).unlink(missing_ok=True)
 
+    def files(self) -> list[Path]:
+        """What it has written to disk."""
+        return [path for path in Path(self._folder.name).rglob("*") if path.is_file()]
+
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncIterator["Redis"]:
         client = Redis(unix_socket_path=self.socket, **options)
