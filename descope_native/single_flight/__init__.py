@@ -26,7 +26,7 @@ from descope_native.errors import (
     TransportError,
 )
 from descope_native.single_flight._claims import CLAIM_TIME, Claim, Terms, spent
-from descope_native.single_flight._flights import Codec, Flight, How, Ticket, Told, wake
+from descope_native.single_flight._flights import Codec, Flight, How, Ticket, Told, unwrap, wake
 from descope_native.single_flight._redis import RedisStore
 from descope_native.single_flight._sealing import Seal, require_cryptography
 from descope_native.single_flight._stores import Found, MemoryStore, Store
@@ -146,16 +146,27 @@ class SingleFlight:
             TransportError: what came of somebody else's call cannot be known.
             Exception: whatever ``send`` raises.
         """
-        loop = self._bind()
-        seconds = deadline - loop.time()
+        self._bind()
         seal = Seal.of(proof) if self._terms else None
         key = seal.name if seal else hashlib.sha256(proof).digest()
         del proof
+        return unwrap(await self._board(key, seal, send, ticket, deadline, codec))
+
+    async def _board(  # noqa: PLR0917 -- as `run`
+        self,
+        key: bytes,
+        seal: Seal | None,
+        send: Callable[[], Awaitable[T]],
+        ticket: Ticket,
+        deadline: float,
+        codec: Codec[T],
+    ) -> Told[T]:
+        loop = asyncio.get_running_loop()
+        seconds = deadline - loop.time()
         while True:
             if (kept := self._kept.get(key)) is not None:
                 ticket.how = "replayed"
-                replayed: Told[T] = kept.told.anew("read")
-                return replayed.unwrap()
+                return kept.told.anew("read")
             flight = self._flights.get(key)
             is_first = flight is None
             if flight is None:
@@ -164,11 +175,11 @@ class SingleFlight:
                 flight.task = loop.create_task(self._fly(key, flight, send, claim))
             told: Told[T] | None = await self._wait(flight, ticket, None if is_first else deadline)
             if told is None:
-                raise RequestTimeout("wait", seconds)
+                return Told(error=RequestTimeout("wait", seconds))
             if is_first:
-                return told.unwrap()
+                return told
             if not _is_about_another(told.error) or loop.time() >= deadline:
-                return told.anew(flight.phase()).unwrap()
+                return told.anew(flight.phase())
 
     async def _wait(self, flight: Flight[T], ticket: Ticket, until: float | None) -> Told[T] | None:
         """What the flight has told, or None if it has told nothing by then."""
@@ -245,14 +256,13 @@ class SingleFlight:
             self._closing.discard(flight)
             timer.cancel()
 
-    def _bind(self) -> asyncio.AbstractEventLoop:
+    def _bind(self) -> None:
         running = running_loop()
         if running is None:
             raise TransportError("pool", "no event loop runs here; run the call with asyncio.run()")
         if self._loop not in {None, running}:
             raise TransportClosed("pool", "the SingleFlight belongs to another event loop; make one per loop")
         self._loop = running
-        return running
 
 
 async def _call(send: Callable[[], Awaitable[T]]) -> Told[T]:

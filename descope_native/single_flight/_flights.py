@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar, cast
 
 import attrs
 
@@ -58,19 +58,26 @@ class Told(Generic[T]):
             error.outcome is Outcome.NOT_SENT or error.safe_to_retry
         )
 
-    def unwrap(self) -> T:
-        if self.error is not None:
-            raise self.error
-        return self.result  # type: ignore[return-value]  # None only beside an error, or if T has it
-
     def anew(self, phase: Phase) -> "Told[T]":
         """The same for another caller."""
         return self if self.error is None else Told(error=fresh(self.error, phase))
 
     def seal(self, seal: Seal, codec: Codec[T]) -> bytes:
         if self.error is None:
-            return seal.close(b"R" + codec.encode(self.result))  # type: ignore[arg-type]  # as in unwrap
+            return seal.close(b"R" + codec.encode(cast("T", self.result)))
         return seal.close(b"E" + encode_error(fresh(self.error, "wait")))
+
+
+def unwrap(told: Told[T]) -> T:
+    """Return it or raise it. No frame keeps the error, which has that frame in its traceback."""
+    error, result = told.error, told.result
+    del told
+    if error is None:
+        return cast("T", result)
+    try:
+        raise error
+    finally:
+        del error
 
 
 def unseal(sealed: bytes, seal: Seal, codec: Codec[T]) -> Told[T] | None:

@@ -73,13 +73,13 @@ async def _only_one(one: Store, other: Store, key: bytes) -> None:
     _check(len(winners) == 1 and winners <= set(claims), winners)
 
 
-async def _again(one: Store, _: Store, key: bytes) -> None:
+async def _again(one: Store, other: Store, key: bytes) -> None:
     await one.claim(key, b"claim", _LONG)
     found = await one.claim(key, b"claim", _LONG)
     _check(found.claim == b"claim", found)
     for _ in range(2):
         await one.settle(key, b"result", _LONG, _LONG)
-    found = await one.claim(key, b"claim", _LONG)
+    found = await other.claim(key, b"claim", _LONG)
     _check(found.result == b"result", found)
     for _ in range(2):
         await one.release(key, b"claim")

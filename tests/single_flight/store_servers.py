@@ -46,8 +46,9 @@ class StoreServer:
         return str(Path(self._folder.name) / "s")
 
     async def start(self) -> None:
-        quiet = {"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-        self._process = subprocess.Popen(self._command, **quiet)  # noqa: ASYNC220 -- a fork is soon done
+        self._process = subprocess.Popen(  # noqa: ASYNC220 -- a fork is soon done
+            self._command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+        )
         async with asyncio.timeout(30), self.client() as client:
             while True:
                 with suppress(Exception):
@@ -67,6 +68,10 @@ class StoreServer:
             self._process.wait()
             self._process = None
             Path(self.socket).unlink(missing_ok=True)
+
+    def files(self) -> list[Path]:
+        """What it has written to disk."""
+        return [path for path in Path(self._folder.name).rglob("*") if path.is_file()]
 
     @asynccontextmanager
     async def client(self, **options: Any) -> AsyncIterator["Redis"]:

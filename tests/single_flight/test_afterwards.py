@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import attrs
@@ -141,10 +141,8 @@ async def test_later_the_proof_is_still_not_sent(kind: str, status: int) -> None
     """What came of it is forgotten, that it was sent is not."""
     service = Service(status=status)
     async with fleet(kind, service) as workers:
-        try:
+        with suppress(RejectedError):
             await workers.first.finish()
-        except RejectedError:
-            pass
         await workers.forgotten()
         for each in workers.first, workers.again:
             with pytest.raises(TransportError, match="no longer remembered") as caught:
@@ -159,14 +157,15 @@ async def test_drift_is_given_again(kind: str) -> None:
 
     async def odd(request: HttpRequest) -> HttpResponse:
         service.received.append(request)
-        body = b'{"sessionJwt":"s","user":{"TOTP":"yes","userId":"U\xc3\xa9"},"firstSeen":1,"new":[1e999,"\\ud83d\\ude00"]}'
+        user = rb'"user":{"TOTP":"yes","userId":"U","customAttributes":{"x":[1e999,null,"\ud83d\ude00"]}}'
+        body = b'{"sessionJwt":"s","firstSeen":1,"new":{"a":1},' + user + b"}"
         return HttpResponse(201, (), body)
 
     service = Service()
     async with fleet(kind, service) as workers:
         workers.first.transport._handler = workers.again.transport._handler = odd
         first, again = await workers.first.finish(), await workers.again.finish()
-    assert [each.path for each in first.drift] == ["user.TOTP", "firstSeen", "status"]
+    assert {each.path for each in first.drift} >= {"user.TOTP", "firstSeen", "status"}
     assert again == first
     assert again.drift == first.drift
     assert again.extra == first.extra
@@ -193,15 +192,13 @@ async def test_the_mark_of_a_spent_proof_ends() -> None:
 
     def watch(delay: float, callback: Any, *rest: Any, **options: Any) -> asyncio.TimerHandle:
         timers.append((delay, callback))
-        return call_later(min(delay, 0.05), callback, *rest, **options)
+        return call_later(0.05 if delay > 100 else delay, callback, *rest, **options)
 
     async with worker(service, single_flight) as one:
-        loop.call_later = watch  # type: ignore[method-assign]
-        try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "call_later", watch)
             await one.finish()
             await asyncio.sleep(0.2)
-        finally:
-            loop.call_later = call_later  # type: ignore[method-assign]
         await one.finish()
     assert sorted(round(delay) for delay, _ in timers if delay > 100) == [600]
     assert len(service.received) == 2

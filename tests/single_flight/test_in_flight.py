@@ -23,6 +23,7 @@ from descope_native import (
     TransportClosed,
     TransportError,
 )
+from descope_native.single_flight import MemoryStore
 
 NOTHING_KEPT: Any = {"remember": 0}
 
@@ -347,17 +348,42 @@ async def test_a_deadline_that_has_passed_sends_nothing() -> None:
     assert len(service.received) == 1
 
 
+def requests_alive() -> set[int]:
+    return {id(each) for each in gc.get_objects() if type(each).__name__ == "FinishRequest"}
+
+
 async def test_nothing_is_left_of_callers_that_have_gone() -> None:
     """No reference cycle keeps a request, with its proof, until the collector comes."""
-    service = Service(status=401)
+    service = Service()
+    gc.collect()
+    gc.disable()
+    try:
+        async with worker(service) as one:
+            before = requests_alive()
+            for _ in range(2):  # the second is told again
+                await one.finish()
+            await asyncio.sleep(0)
+            assert requests_alive() <= before
+    finally:
+        gc.enable()
+
+
+async def test_a_caller_may_be_cancelled_in_the_moment_of_the_answer() -> None:
+    """Whatever comes first within one turn of the loop."""
+    service = Service()
     async with worker(service) as one:
-        with pytest.raises(RejectedError):
-            await one.finish()
-        one.transport.requests.clear()
-        service.received.clear()
-        gc.collect()
-        left = [each for each in gc.get_objects() if type(each).__name__ == "FinishRequest"]
-    assert left == []
+
+        async def answer(request: HttpRequest, /) -> HttpResponse:
+            await service.may_answer.wait()
+            tasks[0].cancel()
+            return await service.answer(request)
+
+        one.transport.send = answer  # type: ignore[method-assign]
+        tasks = await started(one.finish(), one.finish())
+        service.may_answer.set()
+        await asyncio.wait(tasks)
+        assert tasks[0].cancelled()
+        assert tasks[1].result().session_jwt == "s.code-1"
 
 
 @pytest.mark.parametrize(
@@ -372,6 +398,7 @@ async def test_nothing_is_left_of_callers_that_have_gone() -> None:
         {"max_entries": 0},
         {"when_store_fails": "wait"},
         {"store": object()},
+        {"store": MemoryStore(), "remember": 0},
     ],
     ids=lambda options: "-".join(f"{name}={type(value).__name__}" for name, value in options.items()),
 )

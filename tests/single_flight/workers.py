@@ -99,7 +99,7 @@ async def settled() -> None:
 
 async def started(*calls: Awaitable[Any]) -> list[asyncio.Task[Any]]:
     """Each in a task that has got as far as it gets by itself."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
+    tasks: list[Any] = [asyncio.ensure_future(call) for call in calls]
     for _ in range(10):
         await asyncio.sleep(0)
-    return tasks  # type: ignore[return-value]  # coroutines become tasks
+    return tasks
