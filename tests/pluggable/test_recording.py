@@ -244,7 +244,9 @@ async def test_a_request_is_recorded_in_words(file: Path) -> None:
         "code": "code-1234567",
         "user": '{"name": {"firstName": "Ada"}}',
     }
-    entry = await recorded(file, b"{}", requested(json.dumps(body).encode(), "/ada/v1/auth/oauth/native/finish"))
+    entry = await recorded(
+        file, b"{}", requested(json.dumps(body).encode(), "/ada/v1/auth/oauth/native/finish")
+    )
     assert entry == {
         "version": 1,
         "operation": "/v1/auth/oauth/native/finish",
