@@ -238,7 +238,7 @@ class _Trace:
         if (phase := _PHASES.get(event)) is not None:
             self._progress.phase = phase
         if event == "connection.connect_tcp.complete":
-            self._stream = cast("_Stream", facts["return_value"])
+            self._stream = cast("_Stream | None", facts.get("return_value"))
 
     async def close(self) -> None:
         """End the connection, which httpx2 forgets where it is cancelled in the TLS handshake."""

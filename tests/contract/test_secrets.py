@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import pickle
+import sys
 import traceback
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -49,6 +50,7 @@ from descope_native.converters import make_converter
 from descope_native.errors import Phase
 from descope_native.models import FinishResult
 from descope_native.transports.aiohttp import AiohttpTransport
+from descope_native.transports.recording import RecordingTransport
 
 PACKAGE: Final = str(Path(descope_native.__file__).parent)
 
@@ -116,6 +118,7 @@ COOKIES: Final = (
     f"Set-Cookie: DSR={REFRESH}; Domain=elsewhere.example",
 )
 EVERYWHERE: Final = (*COOKIES, f"cf-ray: {CODE}", f"X-Echo: {ECHO}", f"Retry-After: {KEY}")
+AS_PAIRS: Final = tuple((line.partition(": ")[0], line.partition(": ")[2]) for line in EVERYWHERE)
 ERROR_BODY: Final = json.dumps(
     {"errorCode": CODE, "errorDescription": ECHO, "errorMessage": f"{CODE}{KEY} {ECHO}", CODE: ECHO}
 ).encode()
@@ -644,6 +647,38 @@ async def test_no_failure_shows_a_secret(name: str) -> None:
         assert error.__context__ is None
         assert error.__cause__ is None
     assert [line for line in everything.lines if found_in(line)] == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_no_recording_holds_a_secret(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever became of the call: what is written down of it shows none of the planted ones."""
+    run, expected = ROWS[name]
+    file = tmp_path / "calls.jsonl"
+    really_over = over
+
+    def over_a_recorder(transport: Any, *arguments: Any, **options: Any) -> NativeOAuthFinisher:
+        return really_over(RecordingTransport(transport, file), *arguments, **options)
+
+    monkeypatch.setattr(sys.modules[__name__], "over", over_a_recorder)
+    with pytest.raises(expected):
+        await run()
+    written = file.read_text() if file.exists() else ""
+    assert written or not name[:3].isdigit()
+    assert found_in(written) == set()
+
+
+async def test_no_recording_of_a_session_holds_a_secret(tmp_path: Path) -> None:
+    """Tokens, cookies and names of a good answer, under keys of the contract and of nobody."""
+    people = {"name": GIVEN, "status": CODE, "customAttributes": {FAMILY: [KEY]}, "createdTime": STATE}
+    body = json.dumps({**json.loads(DRIFTING), "user": people, "cookieName": CODE, "claims": {CODE: KEY}})
+    file = tmp_path / "calls.jsonl"
+    transport = InMemoryTransport(lambda _: HttpResponse(200, AS_PAIRS, body.encode()))
+    await with_code(over(RecordingTransport(transport, file)))
+    written = file.read_text()
+    assert '"sessionJwt": "' in written
+    assert found_in(written) == set()
 
 
 BAD_ANSWERS: Final[dict[str, tuple[Any, Any]]] = {

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,8 @@ from descope_native import AppleUser, DescopeNativeError, NativeOAuthFinisher, O
 from descope_native.transports.aiohttp import AiohttpTransport
 
 MakeTransport = Callable[..., AiohttpTransport]
+OpenTransport = Callable[..., AbstractAsyncContextManager[Any]]
+"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool."""
 
 _BATCH: Final = 500
 _TICK: Final = 0.005
@@ -82,6 +84,8 @@ class Run:
     reuse: bool
     strays_in_flight: bool
     make_transport: MakeTransport
+    open_transport: OpenTransport | None = None
+    patience: float = 1.0
     salt: str = attrs.field(factory=lambda: secrets.token_hex(8))
     seen: Counter[int] = attrs.field(factory=Counter)
     codes: Counter[int] = attrs.field(factory=Counter)
@@ -318,14 +322,14 @@ class Run:
 
     # --- what the callers do
 
-    async def call(self, number: int, transport: AiohttpTransport, url: str, server: Server) -> None:
+    async def call(self, number: int, transport: Any, url: str, server: Server) -> None:
         rng = self.rng
         loop = asyncio.get_running_loop()
         finisher = NativeOAuthFinisher(
             PROJECT, transport, base_url=f"{url}/c{number}", auth_management_key=f"key-{self.salt}"
         )
         _current.set(number)
-        timeout = rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else 0.3
+        timeout = (rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else 0.3) * self.patience
         name = AppleUser(given_name=f"name-{self.salt}")
         self.deadlines[number] = loop.time() + timeout
         task = asyncio.ensure_future(
@@ -337,7 +341,7 @@ class Run:
                 timeout=timeout,
             )
         )
-        if rng.random() < 0.05 and not self.is_relayed:
+        if rng.random() < 0.05 and not self.is_relayed and self.open_transport is None:
             turns = rng.choice([0, 0, 0, 1, 3])  # a new connection takes a few turns to be there
 
             def later() -> None:
@@ -392,7 +396,7 @@ class Run:
         rng = self.rng
         slots = asyncio.Semaphore(rng.choice([8, 64, 64]))
         limit = rng.choice([8, 32, 100])
-        proxy = reach.proxy if rng.random() < 0.3 else None
+        proxy = reach.proxy if rng.random() < 0.3 and self.open_transport is None else None
         self.is_relayed = proxy is not None
 
         async def one(number: int) -> None:
@@ -401,11 +405,14 @@ class Run:
                 await self.call(number, transport, url, server)
 
         async with AsyncExitStack() as opened:
-            transport: AiohttpTransport
+            transport: Any
             closable: list[AiohttpTransport | aiohttp.ClientSession] = []
             owners: list[asyncio.Task[None]] = []
             ssl = reach.context or True
-            if self.make_transport is AiohttpTransport and rng.random() < 0.5:
+            if self.open_transport is not None:
+                opening = self.open_transport(ssl=reach.context, limit=limit)
+                transport = await opened.enter_async_context(opening)
+            elif self.make_transport is AiohttpTransport and rng.random() < 0.5:
                 transport = await opened.enter_async_context(
                     AiohttpTransport.open(ssl=ssl, limit=limit, reuse_connections=self.reuse, proxy=proxy)
                 )
@@ -500,15 +507,20 @@ async def run(
     reuse: bool = True,
     strays_in_flight: bool | None = None,
     make_transport: MakeTransport = AiohttpTransport,
+    open_transport: OpenTransport | None = None,
+    patience: float = 1.0,
     eager: bool = False,
     progress: bool = False,
 ) -> Figures:
-    """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused."""
+    """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused.
+
+    ``patience`` makes the deadlines longer, for a transport that takes longer.
+    """
     if eager:
         asyncio.get_running_loop().set_task_factory(_eagerly)
     figures = Figures(seed)
     in_flight = not reuse if strays_in_flight is None else strays_in_flight
-    this = Run(figures, random.Random(seed), reuse, in_flight, make_transport)
+    this = Run(figures, random.Random(seed), reuse, in_flight, make_transport, open_transport, patience)
     log = logging.getLogger("descope_native")
     handler = _Log(this)
     level = log.level

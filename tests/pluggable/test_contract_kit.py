@@ -387,18 +387,16 @@ def test_a_transport_is_named_by_module_and_function() -> None:
 async def test_a_fork_that_goes_on_is_told() -> None:
     """A transport that works in a child, or on another loop, is not what claims to refuse that."""
 
+    trusts: list[Trust] = []
+
     class Fresh:
-        is_closed = False
-
         async def send(self, request: HttpRequest, /) -> HttpResponse:
-            async with made_of(GOOD)(TRUST[0]) as transport:
+            async with made_of(GOOD)(trusts[0]) as transport:
                 return await transport.send(request)
-
-    TRUST: list[Trust] = []
 
     @asynccontextmanager
     async def opened(trust: Trust) -> AsyncGenerator[Transport]:
-        TRUST.append(trust)
+        trusts.append(trust)
         yield Fresh()
 
     for case in cases(attrs.evolve(PROMISES, tells_other_loop=True)):

@@ -1,0 +1,30 @@
+"""Random faults over `HttpxTransport`, judged by what the servers really received.
+
+`HARNESS_CALLS` and `HARNESS_SEED` are those of the harness. What this transport does not promise is not
+asked for: nothing is reused, and no server speaks before it is asked. Tasks are not eager: anyio, which
+httpx2 stands on, knows asyncio's own eager task factory and no other.
+"""
+
+import os
+import secrets
+
+import pytest
+from harness.run import run
+
+from descope_native.transports.httpx import HttpxTransport
+
+CALLS = int(os.environ.get("HARNESS_CALLS", "20000"))
+SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
+
+
+@pytest.mark.parametrize(("share", "tls"), [(0.7, False), (0.3, True)], ids=["plain", "TLS"])
+async def test_no_fault_makes_httpx_lie(share: float, tls: bool) -> None:
+    """20,000 calls in all: what is said of each agrees with the servers' record."""
+    calls = round(CALLS * share)
+    figures = await run(
+        calls, SEED, tls=tls, reuse=False, open_transport=HttpxTransport.open, patience=5.0
+    )
+    print(figures)
+    assert figures.violations == []
+    assert figures.calls == calls
+    assert len(figures.ends) > 5  # the faults were not all of one kind
