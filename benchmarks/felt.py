@@ -10,7 +10,6 @@ long as the longest gap. One more line is the first call of a new process, with 
 
 import argparse
 import asyncio
-import importlib.metadata
 import json
 import ssl
 import statistics

@@ -112,7 +112,7 @@ def _read_object(
             return UnexpectedResponse(
                 response.status, "the answer has a Content-Encoding that was not asked for"
             )
-        return UnexpectedResponse(response.status, "the answer is not JSON", is_damaged=True)
+        return UnexpectedResponse(response.status, "the answer is not JSON", is_damaged=bool(response.body))
     except RecursionError:  # the interpreter's own limit may be lower
         return UnexpectedResponse(response.status, "the answer nests too deep")
     if type(answer) is not dict:

@@ -217,7 +217,7 @@ class HttpxTransport:
                 return RequestTimeout("connect", self._connect_timeout)
             return _connect_failure(error)
         if isinstance(error, httpx2.RemoteProtocolError) and not _is_end_of_file(error):
-            return UnexpectedResponse(status, "the answer is not HTTP")
+            return UnexpectedResponse(status, "the answer is not HTTP", is_damaged=True)
         if isinstance(error, httpx2.ProtocolError | httpx2.NetworkError):
             return ConnectionLost(phase, "the connection was lost before the answer was complete")
         return TransportError(phase, f"the transport failed ({type(error).__name__})")

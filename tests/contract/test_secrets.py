@@ -35,7 +35,9 @@ from descope_native import (
     HttpResponse,
     InMemoryTransport,
     InvalidRequestError,
+    LoginOptions,
     NativeOAuthFinisher,
+    NativeOAuthStarter,
     RateLimitedError,
     RejectedError,
     RequestTimeout,
@@ -162,6 +164,9 @@ CARRIERS: Final = (
     "HttpResponse",
     "FinishRequest",
     "FinishResult",
+    "StartRequest",
+    "StartResult",
+    "LoginOptions",
     "Endpoint",
     "Head",
     "Outgoing",
@@ -622,6 +627,76 @@ handling("raises one of ours", TLSError, raising(TLSError, "no good"))
 handling("makes a mistake", ZeroDivisionError, lambda _: 1 // 0)
 handling("echoes", RejectedError, lambda _: HttpResponse(400, (("cf-ray", CODE),), ERROR_BODY))
 handling("gives tokens only", UnexpectedResponse, lambda _: HttpResponse(200, (), TOKENS[:-1]))
+
+
+# --- the same of a start
+
+
+def starter(transport: Any, url: str = "https://localhost", **options: Any) -> NativeOAuthStarter:
+    return NativeOAuthStarter(PROJECT, transport, base_url=url, timeout=5, **options)
+
+
+async def with_refresh_token(starting: NativeOAuthStarter) -> None:
+    options = LoginOptions(
+        custom_claims={"name": [GIVEN, {"x": CODE}]}, pkce_challenge=STATE, extra={"new": FAMILY}
+    )
+    await starting.start(provider="apple", login_options=options, refresh_jwt=REFRESH, **DEVICE)
+
+
+def started(name: str, expected: type[BaseException], script: Script, **options: Any) -> None:
+    async def run() -> None:
+        async with serve(script) as server, AiohttpTransport.open() as transport:
+            await with_refresh_token(starter(transport, server.url(), **options))
+
+    ROWS[f"start: {name}"] = run, expected
+
+
+NO_STATE: Final = json.dumps({"errorId": CODE, "nonce": STATE, "clientId": [KEY], GIVEN: ECHO}).encode()
+ODD_START: Final = json.dumps({"stateId": STATE, "nonce": [STATE], "implicit": CODE}).encode()
+
+started("rejected", RejectedError, saying(answer(400, ERROR_BODY, *EVERYWHERE)))
+started("unauthorized", RejectedError, saying(answer(401, ERROR_BODY, *EVERYWHERE)))
+started("limited", RateLimitedError, saying(answer(429, ERROR_BODY, *EVERYWHERE)))
+started("failed", ServerError, saying(answer(500, ERROR_BODY, *EVERYWHERE)))
+started("no state", UnexpectedResponse, saying(answer(200, NO_STATE, *EVERYWHERE)))
+started("odd and strict", UnexpectedResponse, saying(answer(200, ODD_START, *EVERYWHERE)), strict=True)
+started("cut", ConnectionLost, saying(answer(200, ODD_START, *EVERYWHERE)[:-5]))
+started("no HTTP", UnexpectedResponse, saying(ECHO.encode() + b"\r\n\r\n"))
+started("repeated", ServerError, saying(answer(500, ERROR_BODY)), retry=Retry(attempts=2, initial=0.001))
+
+
+def not_started(name: str, **changes: Any) -> None:
+    hidden = Hidden({"provider": "apple", "refresh_jwt": REFRESH, **DEVICE, **changes})
+    del changes
+
+    async def run() -> None:
+        await starter(InMemoryTransport(silent)).start(**hidden.value)
+
+    ROWS[f"refused argument of a start: {name}"] = run, InvalidRequestError
+
+
+not_started("no token", refresh_jwt=f"{REFRESH} {REFRESH}")
+not_started("no JSON", login_options={"customClaims": {"name": GIVEN, "x": {CODE}}})
+not_started("no mapping", login_options=f"{CODE}")
+
+
+@row(InvalidRequestError)
+async def refresh_token_and_key() -> None:
+    await with_refresh_token(starter(InMemoryTransport(silent), auth_management_key=KEY))
+
+
+def with_nonce(claims: dict[str, str]) -> str:
+    return f"e30.{base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip('=')}.{_canary('x')}"
+
+
+refusing("no nonce", code=None, id_token=with_nonce({"sub": GIVEN}), nonce=STATE)
+refusing("another nonce", code=None, id_token=with_nonce({"nonce": CODE}), nonce=STATE)
+refusing(
+    "a hashed nonce",
+    code=None,
+    id_token=with_nonce({"nonce": hashlib.sha256(STATE.encode()).hexdigest()}),
+    nonce=STATE,
+)
 
 
 # --- the claims

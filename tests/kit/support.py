@@ -25,6 +25,7 @@ from descope_native import (
     HttpResponse,
     InMemoryTransport,
     NativeOAuthFinisher,
+    NativeOAuthStarter,
     Outcome,
     Transport,
     TransportError,
@@ -120,6 +121,7 @@ class Service:
     arrived: asyncio.Event = attrs.field(factory=asyncio.Event)
     transport: Any = None
     finisher: Any = None
+    starter: Any = None
 
     async def answer(self, request: Received) -> Answer:
         self.received.append(request)
@@ -131,6 +133,9 @@ class Service:
 
     async def finish(self, **arguments: Any) -> Any:
         return await self.finisher.finish(**(arguments or GOOGLE))
+
+    async def start(self, **arguments: Any) -> Any:
+        return await self.starter.start(**(arguments or {"provider": "google"}))
 
 
 Answering = Callable[..., AbstractAsyncContextManager[Service]]
@@ -152,6 +157,9 @@ async def answering_in_memory(*answers: Answer, prefix: str = "", **options: Any
     service.finisher = NativeOAuthFinisher(
         PROJECT, service.transport, base_url=f"http://localhost{prefix}", **options
     )
+    service.starter = NativeOAuthStarter(
+        PROJECT, service.transport, base_url=f"http://localhost{prefix}", **options
+    )
     try:
         yield service
     finally:
@@ -171,6 +179,9 @@ async def answering_over_aiohttp(
 
     async with serve(script) as server, AiohttpTransport.open() as service.transport:
         service.finisher = NativeOAuthFinisher(
+            PROJECT, service.transport, base_url=server.url() + prefix, **options
+        )
+        service.starter = NativeOAuthStarter(
             PROJECT, service.transport, base_url=server.url() + prefix, **options
         )
         yield service

@@ -80,9 +80,9 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
 def failure_once_sent(error: Exception, phase: Phase) -> DescopeNativeError:
     """What it means that this was raised, once the request may have left."""
     if isinstance(error, HeadTooLong):
-        return UnexpectedResponse(0, error.message)
+        return UnexpectedResponse(0, error.message, is_damaged=True)
     if isinstance(error, HttpProcessingError):
-        return UnexpectedResponse(0, "the answer is not HTTP")
+        return UnexpectedResponse(0, "the answer is not HTTP", is_damaged=True)
     if isinstance(error, aiohttp.ClientError | OSError):
         return ConnectionLost(phase, "the connection was lost before an answer came")
     return TransportError(phase, f"the transport failed ({type(error).__name__})")
@@ -92,7 +92,7 @@ def body_failure(status: int, error: Exception, protocol: ResponseHandler) -> De
     """Why the body of a 2xx did not come whole."""
     # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
     if isinstance(error, HttpProcessingError) or isinstance(protocol.exception(), HttpProcessingError):
-        return UnexpectedResponse(status, "the answer's body is not HTTP")
+        return UnexpectedResponse(status, "the answer's body is not HTTP", is_damaged=True)
     return ConnectionLost("read", "the connection was lost within the answer")
 
 
