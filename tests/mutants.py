@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from cosmic_ray.commands import init
+from cosmic_ray.ast import ast_nodes, get_ast_from_path
 from cosmic_ray.mutating import use_mutation
-from cosmic_ray.plugins import get_operator
-from cosmic_ray.work_db import use_db
+from cosmic_ray.plugins import get_operator, operator_names
 
 ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = "descope_native"
@@ -32,7 +31,7 @@ NETWORK: Final = ("tests/transports", "tests/contract")
 # The beginning of a module's path: the files that notice most, and the folders that hold all of its tests.
 SUBJECTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "testing/transport_contract": (("test_contract_kit",), ("tests/pluggable",)),
-    "testing/": (("test_fake",), ("tests/stand_in",)),
+    "testing/": ((), ("tests/stand_in",)),
     "__main__": (("test_cli",), ("tests/cli",)),
     "transports/memory": (("test_memory",), NETWORK),
     "transports/recording": (("test_recording",), (*NETWORK, "tests/unit")),
@@ -59,7 +58,7 @@ SUBJECTS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "cookies": (("test_cookies",), CONTRACT),
     "errors": (("test_errors",), CONTRACT),
     "http_answer": (("test_http_answer",), (*CONTRACT, "tests/apps")),
-    "single_flight": (("test_single_flight",), CONTRACT),
+    "single_flight": ((), ("tests/single_flight",)),
     "": (("test_finisher", "test_starter"), (*CONTRACT, "tests/transports")),
 }
 SLOW: Final = ("test_ground_truth", "test_soak")
@@ -73,23 +72,30 @@ PYTEST: Final = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "no
 Mutant = dict[str, Any]
 
 
-def mutants_of(tree: Path) -> list[Mutant]:
-    """All that cosmic-ray knows to plant, in their order."""
-    modules = sorted((tree / PACKAGE).rglob("*.py"))
-    with tempfile.TemporaryDirectory() as directory, use_db(Path(directory) / "session.sqlite") as database:
-        init(modules, database, {})
-        mutations = [mutation for item in database.work_items for mutation in item.mutations]
-    mutants = [
-        {
-            "module": str(mutation.module_path.relative_to(tree / PACKAGE)),
-            "operator": mutation.operator_name,
-            "arguments": dict(mutation.operator_args),
-            "occurrence": mutation.occurrence,
-            "line": mutation.start_pos[0],
-        }
-        for mutation in mutations
-    ]
-    return sorted(mutants, key=lambda each: json.dumps(each, sort_keys=True))
+def mutants_of(tree: Path) -> Iterator[Mutant]:
+    """All that cosmic-ray knows to plant without being told more."""
+    operators = {
+        name: operator() for name in operator_names() if not (operator := get_operator(name)).arguments()
+    }
+    for path in sorted((tree / PACKAGE).rglob("*.py")):
+        nodes = list(ast_nodes(get_ast_from_path(path)))
+        for name, operator in sorted(operators.items()):
+            places = (start for node in nodes for start, _ in operator.mutation_positions(node))
+            for occurrence, (line, _) in enumerate(places):
+                module = str(path.relative_to(tree / PACKAGE))
+                yield {"module": module, "operator": name, "occurrence": occurrence, "line": line}
+
+
+def sample(tree: Path, record: Path, count: int, seed: int, only: str) -> list[Mutant]:
+    """The same each time for one record, which remembers it."""
+    remembered = record.with_suffix(".sample.json")
+    if remembered.exists():
+        chosen: list[Mutant] = json.loads(remembered.read_text(encoding="utf-8"))
+    else:
+        mutants = [each for each in mutants_of(tree) if each["module"].startswith(only)]
+        chosen = random.Random(seed).sample(mutants, min(count, len(mutants)))
+        remembered.write_text(json.dumps(chosen), encoding="utf-8")
+    return chosen
 
 
 def tests_of(tree: Path, module: str) -> Iterator[list[str]]:
@@ -107,7 +113,7 @@ def tests_of(tree: Path, module: str) -> Iterator[list[str]]:
 def planted(tree: Path, mutant: Mutant, moment: int) -> Iterator[bool]:
     """Its moment is the file's age, or Python would take what it has compiled of another mistake."""
     path = tree / PACKAGE / mutant["module"]
-    operator = get_operator(mutant["operator"])(**mutant["arguments"])
+    operator = get_operator(mutant["operator"])()
     with use_mutation(path, operator, mutant["occurrence"]) as (before, after):
         os.utime(path, (moment, moment))
         yield after is not None and after != before
@@ -146,8 +152,7 @@ def main() -> None:
         tree = Path(directory) / "tree"
         ignored = shutil.ignore_patterns(".*", "build", "dist", "__pycache__")
         shutil.copytree(ROOT, tree, ignore=ignored)
-        mutants = [each for each in mutants_of(tree) if each["module"].startswith(arguments.only)]
-        chosen = random.Random(arguments.seed).sample(mutants, min(arguments.count, len(mutants)))
+        chosen = sample(tree, arguments.record, arguments.count, arguments.seed, arguments.only)
         for number, mutant in enumerate(chosen[len(seen) :], len(seen)):
             started = time.monotonic()
             with planted(tree, mutant, 1_000_000_000 + 2 * number) as is_planted:
@@ -160,7 +165,7 @@ def main() -> None:
     counted = Counter(each["outcome"] for each in seen)
     for each in seen:
         if each["outcome"] == "survived":
-            print("{module}:{line} {operator} {arguments} #{occurrence}".format(**each))
+            print("{module}:{line} {operator} #{occurrence}".format(**each))
     total = counted["killed"] + counted["survived"]
     share = counted["killed"] / max(total, 1)
     print(f"{counted['killed']} of {total} noticed ({share:.1%}), seed {arguments.seed}")

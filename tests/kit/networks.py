@@ -25,7 +25,7 @@ class Network:
     name: str
     open: Callable[..., AbstractAsyncContextManager[OpenTransport]]
     """Takes ``ssl``, ``limit``, ``connect_timeout``, ``max_body`` and ``reuse_connections``."""
-    promises: Promises = Promises()
+    promises: Promises = attrs.Factory(Promises)
     """What it claims beyond what every transport owes; a test says with `needs` which of them it is about."""
 
 

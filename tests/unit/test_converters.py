@@ -14,8 +14,7 @@ import attrs
 import pytest
 from cattrs import ClassValidationError, Converter
 from kit.support import DOCUMENTED_ANSWER
-from kit.tables import FIELDS, MISFITS, answer_with
-from kit.tables import full_answer
+from kit.tables import FIELDS, MISFITS, answer_with, full_answer
 
 from descope_native import (
     AppleUser,
@@ -91,6 +90,38 @@ def test_a_result_made_by_hand_of_plain_dicts_unstructures_too() -> None:
     assert wire["claims"] == {"roles": ["a", {"b": 1}]}
     assert wire["new"] == [1]
     assert converter.structure(wire, FinishResult) == made
+
+
+def test_keys_of_the_wire_may_be_called_as_attributes_of_ours() -> None:
+    """Those that tell how a result came about are no keys of the wire, so nobody knew these either."""
+    answer = {"sessionJwt": "s.e.s", "extra": {"a": 1}, "drift": [1], "user": {"extra": 2, "drift": 3}}
+    result = converter.structure(answer, FinishResult)
+    assert result.extra == {"extra": {"a": 1}, "drift": (1,)}
+    assert result.drift == ()
+    assert result.user is not None
+    assert result.user.extra == {"extra": 2, "drift": 3}
+
+
+SESSION_IS_MISSING = "sessionJwt: expected token, found nothing"
+FIRST_SEEN = "firstSeen: expected boolean, found integer"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({}, [SESSION_IS_MISSING]),
+        ({"sessionJwt": None}, [SESSION_IS_MISSING]),
+        ({"sessionJwt": "", "refreshJwt": "r.e.f", "trustedDeviceJwt": "t.d.j"}, [SESSION_IS_MISSING]),
+        ({"firstSeen": 1, "sessionJwt": " "}, ["sessionJwt: expected token, found string", FIRST_SEEN]),
+        ({"sessionJwt": "s", "refreshJwt": None, "trustedDeviceJwt": "", "firstSeen": 1}, [FIRST_SEEN]),
+    ],
+    ids=range(5),
+)
+def test_what_is_wrong_is_told_once_and_in_the_wires_order(answer: dict[str, Any], told: list[str]) -> None:
+    """A required token that is odd or left out, in each way of the wire; one that may be is not missed."""
+    with pytest.raises(ClassValidationError) as caught:
+        converter.structure(answer, FinishResult)
+    assert [str(each) for each in caught.value.exceptions] == told
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -12,7 +13,7 @@ import attrs
 import orjson
 import pydantic
 import pytest
-from kit.tables import DEEP, FIELDS, ORDINARY, answer_with, at, full_answer
+from kit.tables import DEEP, DEFAULTS, FIELDS, ORDINARY, TABLES, answer_with, at, full_answer
 
 from descope_native import (
     AppleUser,
@@ -416,3 +417,69 @@ def test_a_request_of_such_a_size_is_let_in(changed: dict[str, Any]) -> None:
 def test_frozen_dicts_that_differ_have_hashes_that_differ() -> None:
     """Or a set of them would be as slow as a list."""
     assert len({hash(FrozenDict({"a": number})) for number in range(50)}) > 40
+
+
+@pytest.mark.parametrize(
+    ("level", "made"),
+    [
+        ("", FinishResult(session_jwt="s")),
+        ("user", User()),
+        ("user.userTenants[0]", UserTenant()),
+        ("idpResponse", IdpResponse()),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_model_made_by_hand_says_none_as_an_answer_does(level: str, made: object) -> None:
+    """Whoever writes one for a test gets what an answer without those keys gives."""
+    table = {attribute: kind for attribute, kind in TABLES[level].values() if kind != "session"}
+    found = {attribute: getattr(made, attribute) for attribute in table}
+    assert found == {attribute: DEFAULTS[kind] for attribute, kind in table.items()}
+    assert {attribute for attribute in table if type(found[attribute]) is bool} == {
+        attribute for attribute, kind in table.items() if kind == "boolean"
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        (
+            FinishResult(session_jwt="s"),
+            (
+                "cookie_domain cookie_path cookie_name session_cookie_name session_cookie_domain "
+                "tenant_sso_id unsaved_sso user idp_response first_seen cookie_max_age cookie_expiration "
+                "session_expiration next_refresh_seconds drift"
+            ),
+        ),
+        (
+            User(),
+            (
+                "user_id status verified_email verified_phone test role_names permissions user_tenants "
+                "created_time"
+            ),
+        ),
+        (UserTenant(), "tenant_id role_names permissions"),
+        (IdpResponse(), ""),
+        (Drift("p", "e", "f"), "path expected found"),
+        (AppleUser(), ""),
+        (FinishRequest(provider="p", state_id="s", code="c"), "provider"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_repr_shows_these_attributes_and_no_others(made: object, shown: str) -> None:
+    """Neither a secret nor what tells about the person; whoever adds one decides on it here."""
+    assert re.findall(r"(\w+)=", repr(made)) == shown.split()
+
+
+def test_a_tokens_octets_are_those_of_rfc_6265() -> None:
+    """All that ASCII can print but blank, quotes, comma, semicolon and backslash (§4.1.1)."""
+
+    def is_token(text: str) -> bool:
+        try:
+            FinishRequest(provider="p", state_id="s", code="c", known_device_jwt=text)
+        except InvalidRequestError:
+            return False
+        return True
+
+    octets = [0x21, *range(0x23, 0x2C), *range(0x2D, 0x3B), *range(0x3C, 0x5C), *range(0x5D, 0x7F)]
+    assert [octet for octet in range(0x180) if is_token(chr(octet))] == octets
+    assert not is_token("a\ud800")
