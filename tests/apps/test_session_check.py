@@ -5,6 +5,7 @@ import base64
 import json
 import sys
 import time
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,17 +14,18 @@ from typing import Any
 import aiohttp
 import attrs
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from descope_native import FinishResult, NativeOAuthFinisher
-from descope_native.testing import FakeDescope
+from descope_native.testing import FakeDescope, Fault
 
 pytest.importorskip("joserfc")
 sys.path.append(str(Path(__file__).parent))
 
 from joserfc import jwt
-from joserfc.errors import JoseError
 from joserfc.jwk import OctKey, RSAKey
-from session_check import SessionCheck
+from session_check import InvalidSession, KeysUnavailable, SessionCheck
 
 
 @attrs.frozen
@@ -42,8 +44,11 @@ class Checked:
         return sum(call.path.startswith("/v2/keys/") for call in self.fake.calls)
 
     async def refuses(self, token: str) -> None:
-        with pytest.raises(JoseError):
+        with pytest.raises(InvalidSession) as refusal:
             await self.check(token)
+        assert (refusal.value.__cause__, refusal.value.__context__) == (None, None)
+        for frame, _ in traceback.walk_tb(refusal.tb.tb_next):
+            assert "token" not in frame.f_locals
 
 
 @asynccontextmanager
@@ -133,3 +138,80 @@ async def test_forged_tokens_are_refused() -> None:
             "ä",
         ):
             await checked.refuses(forged)
+
+
+HEADERS: list[Any] = [
+    *([], None, "x", 1, b"\xff", b"[" * 100_000, b'{"alg": ' + b"9" * 5000 + b"}"),
+    *({"alg": alg} for alg in (["RS256"], "none", None, 1, {})),
+    *({"kid": kid} for kid in ([1], {}, None, 1, "", "\ud800", "a" * 10_000)),
+    *({"crit": crit} for crit in (1, ["x"], "b64", None, {})),
+    *({"typ": 1}, {"jku": 1, "x5c": 1}, {"b64": False, "crit": ["b64"]}, {"jwk": []}),
+]
+
+
+async def test_no_hostile_token_is_anything_but_invalid() -> None:
+    """An app that answers 401 for an invalid session has no 500 for one that is worse."""
+    async with checking() as checked:
+        token = (await checked.sign_in()).session_jwt
+        head, payload, signature = token.split(".")
+        known, _ = parts(token)
+        for header in HEADERS:
+            spelled = header if isinstance(header, bytes) else json.dumps(header).encode()
+            if isinstance(header, dict):
+                spelled = json.dumps({**known, **header}).encode()
+            print(spelled[:60])
+            encoded = base64.urlsafe_b64encode(spelled).decode().rstrip("=")
+            await checked.refuses(f"{encoded}.{payload}.{signature}")
+        deep = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+        odd = [
+            "\ud800",
+            "\ud800.a.b",
+            "\0",
+            "a" * 1_000_000,
+            f"{head}.{deep}.{signature}",
+            f"{token}.a",
+            f" {token}",
+        ]
+        for hostile in (*odd, f"{token}\n", f"{head}.{payload}.!!", "a.b.c.d.e"):
+            await checked.refuses(hostile)
+        assert await checked.check(token)
+
+
+KEY_SETS = [
+    *(b"", b"x", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, b'{"keys": ' + b"9" * 5000 + b"}"),
+    *(b'{"keys": null}', b'{"keys": [1]}', b'{"keys": [{}]}', b'{"keys": [{"kty": "X"}]}'),
+    *(b'{"keys": [{"kty": "RSA", "n": "!", "e": "!"}]}', b'{"keys": [{"kty": "RSA", "n": 1, "e": 1}]}'),
+]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/json; charset=bogus", "text/html"])
+async def test_what_is_no_key_set_logs_nobody_out(content_type: str) -> None:
+    """A captive portal or an outage is no reason to call a session invalid, now or in the seconds after."""
+    async with checking() as checked:
+        token = (await checked.sign_in()).session_jwt
+        for body in KEY_SETS:
+
+            async def respond(request: web.Request, body: bytes = body) -> web.Response:
+                return web.Response(body=body, headers={"Content-Type": content_type})
+
+            app = web.Application()
+            app.router.add_get("/{path:.*}", respond)
+            async with TestServer(app) as server, aiohttp.ClientSession() as client:
+                check = SessionCheck(client, checked.fake.project_id, str(server.make_url("")).rstrip("/"))
+                for _ in range(2):
+                    with pytest.raises(KeysUnavailable) as refusal:
+                        await check(token)
+                    assert refusal.value.__cause__ is None
+                    for frame, _ in traceback.walk_tb(refusal.tb.tb_next):
+                        assert "token" not in frame.f_locals
+
+
+async def test_an_outage_logs_nobody_out() -> None:
+    """Neither the request that meets it nor the next ones."""
+    async with checking() as checked:
+        token = (await checked.sign_in()).session_jwt
+        checked.fake.fail_when(lambda request: request.url.path.startswith("/v2/keys/"), Fault(status=503))
+        for _ in range(3):
+            with pytest.raises(KeysUnavailable):
+                await checked.check(token)
+        assert checked.fetches() == 1
