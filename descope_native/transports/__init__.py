@@ -54,12 +54,9 @@ class Progress:
     Attributes:
         phase: from ``send`` on, the request may have reached somebody. It starts there, since a
             transport that tells nothing has proved nothing.
-        answer: a status that means something by itself, set while its body is still awaited: should
-            that not come in time, the answer counts with an empty one.
     """
 
     phase: Phase = "send"
-    answer: HttpResponse | None = None
 
 
 @attrs.frozen(kw_only=True)

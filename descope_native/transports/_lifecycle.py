@@ -1,4 +1,4 @@
-"""What every transport shares: who may call, until when, and what an interrupted call has proved."""
+"""What every transport shares: loop and fork checks, the deadline, and `close()`."""
 
 import asyncio
 import os
@@ -8,9 +8,12 @@ from functools import partial, wraps
 from types import TracebackType
 from typing import Final, ParamSpec, TypeVar
 
+import attrs
+
 from descope_native._clock import running_loop
 from descope_native._numbers import is_count
 from descope_native.errors import (
+    DescopeNativeError,
     InvalidRequestError,
     Phase,
     RequestTimeout,
@@ -18,7 +21,7 @@ from descope_native.errors import (
     TransportError,
     UnexpectedResponse,
 )
-from descope_native.transports import HttpRequest, HttpResponse, Progress
+from descope_native.transports import HttpRequest, HttpResponse
 
 _forks: Final[list[None]] = []
 """One for each fork between the start of the program and this process. Asking the system for the
@@ -42,13 +45,34 @@ def too_large(status: int, max_body: int) -> UnexpectedResponse:
     return UnexpectedResponse(status, f"the answer's body is larger than {max_body} bytes")
 
 
-_ON_TIME: Final = 0.002
+_MAX_TIMER_DELAY: Final = 0.002
 """Seconds by which a timer may be late though nobody holds the loop: some count in milliseconds."""
 
-_TO_READ: Final = 0.02
+_TIME_TO_READ: Final = 0.02
 """Seconds to read what came before the deadline, where the loop was held up beyond it."""
 
-Attempt = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+@attrs.define(eq=False)
+class Call:
+    """One request, as a transport carries it.
+
+    Attributes:
+        request: what is sent.
+        deadline: by the event loop's clock.
+        answer_without_body: set where a status has come that says enough by itself, and its body is awaited.
+            It is the answer where the body does not come in time.
+    """
+
+    request: HttpRequest
+    deadline: float
+    answer_without_body: HttpResponse | None = None
+
+
+Answer = HttpResponse | DescopeNativeError
+"""A failure is returned where it is found and raised in one place, `Lifecycle.run`. Raised at once, it would
+have the foreign exception as its context, and the frames below in its traceback."""
+
+Attempt = Callable[[Call], Awaitable[Answer]]
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -119,37 +143,34 @@ class Lifecycle:
             raise RequestTimeout("pool", request.timeout)
         clock = asyncio.timeout(None)
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + request.timeout
-        timer = loop.call_at(deadline, self._expire, clock, request.progress, deadline)
+        call = Call(request, loop.time() + request.timeout)
+        timer = loop.call_at(call.deadline, self._expire, clock, call)
         self._in_flight.add(clock)
         self._drained.clear()
         try:
             async with clock:
-                return await attempt(request)
-        except TransportError as error:
-            if not self.closed or isinstance(error, TransportClosed):
-                raise
-            failure: TransportError = _closed_in(request.progress.phase)
+                answer = await attempt(call)
         except TimeoutError:
-            if request.progress.answer is not None:
-                return request.progress.answer
-            if self.closed:
-                failure = _closed_in(request.progress.phase)
-            else:
-                failure = RequestTimeout(request.progress.phase, request.timeout)
+            timeout = RequestTimeout(request.progress.phase, request.timeout)
+            answer = call.answer_without_body or timeout
         finally:
             timer.cancel()
             self._in_flight.discard(clock)
             if not self._in_flight:
                 self._drained.set()
-        raise failure
+        if isinstance(answer, HttpResponse):
+            return answer
+        if self.closed and isinstance(answer, TransportError) and not isinstance(answer, TransportClosed):
+            answer = _closed_in(request.progress.phase)
+        raise answer
 
-    def _expire(self, clock: asyncio.Timeout, progress: Progress, deadline: float) -> None:
+    def _expire(self, clock: asyncio.Timeout, call: Call) -> None:
         """The time is up. Where somebody held the loop meanwhile, what came in time is still to be read."""
         now = asyncio.get_running_loop().time()
-        is_late = now - deadline > _ON_TIME and progress.phase in {"send", "wait", "read"}
+        may_have_come = call.request.progress.phase in {"send", "wait", "read"}
+        is_late = now - call.deadline > _MAX_TIMER_DELAY and may_have_come
         if not self.closed and not clock.expired():
-            clock.reschedule(now + _TO_READ if is_late else now)
+            clock.reschedule(now + _TIME_TO_READ if is_late else now)
 
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""

@@ -1,26 +1,9 @@
-"""The real network. With the two modules named after it, the only one that imports aiohttp's client.
+"""The network by way of aiohttp: its connector, and nothing of its session above that.
 
-It works below aiohttp's sessions: takes a connection from the connector, looks at it, writes to it at once
-and reads what comes back. A session would do the same with a jar, redirects, middlewares and defaults
-between, for more, and could not say whether a byte has left. What aiohttp does not document of what is used:
+A connection is taken from the connector, looked at, and written to at once. Why it is done below the session,
+and what that needs of aiohttp, is told in ``_aiohttp/internals.py``.
 
-    ClientRequest       made in `Destination` alone, which knows what aiohttp 3 and 4 want of it;
-                        ``url``, ``headers``, ``proxy_headers``
-    BaseConnector       ``connect``, ``_loop``
-    Connection          ``protocol``, ``transport``, ``release``, ``close``
-    ResponseHandler     ``set_response_params``, ``read``, ``should_close``, ``is_connected``, ``transport``,
-                        ``exception``, ``set_exception``, and what asyncio calls of a protocol
-    RawResponseMessage  ``code``, ``reason``, ``version``, ``headers``, ``raw_headers``
-    StreamReader        ``total_bytes``, ``set_exception``; `EMPTY_PAYLOAD`
-    StreamWriter        ``write_headers``, ``write``
-    Trace               its ``send_request_…``; of `TraceConfig` ``trace_config_ctx``
-    its TCP transports  ``set_write_buffer_limits``, ``set_protocol``: documented by asyncio, and aiohttp does
-                        not expect them
-    the rest            ``HttpProcessingError``, ``HttpVersion``, ``SSL_ALLOWED_TYPES``
-
-The contract tests notice where it changes.
-
-How far a call has got, and which line says so:
+How far a call has got, and where that is noted:
 
     pool     Lifecycle.run                   until there is a place among ``limit``
     connect  AiohttpTransport._send          DNS, TCP, proxy, TLS, and whether the connection is clean
@@ -43,9 +26,6 @@ from typing import Final, Self, cast
 
 import aiohttp
 import attrs
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import SSL_ALLOWED_TYPES
-from aiohttp.http import HttpProcessingError, StreamWriter
 from yarl import URL
 
 from descope_native._clock import now
@@ -62,29 +42,51 @@ from descope_native.errors import (
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp.failures import body_failure, connect_failure, failure_once_sent
-from descope_native.transports._aiohttp.outgoing import (
+from descope_native.transports._aiohttp.framing import MAX_LINE
+from descope_native.transports._aiohttp.internals import (
+    SSL_ALLOWED_TYPES,
     Destination,
     Head,
-    Outgoing,
+    HttpProcessingError,
+    ResponseHandler,
     ReuseTrace,
-    as_text,
-    run_without_waiting,
+    Tracer,
+    connect,
+    end_body,
+    end_reading,
+    expect_answer,
+    failure_of,
+    has_come_whole,
+    is_usable,
+    loop_of,
+    may_follow_another_answer,
+    read_head,
+    transport_of,
+    write,
 )
-from descope_native.transports._aiohttp.wire import MAX_LINE, Wire
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, check_max_body, opening, too_large
+from descope_native.transports._aiohttp.outgoing import Outgoing, run_until_first_suspension
+from descope_native.transports._lifecycle import (
+    MAX_BODY,
+    Answer,
+    Call,
+    Lifecycle,
+    check_max_body,
+    opening,
+    too_large,
+)
 
 __all__ = ["AiohttpTransport"]
 
 _CONNECT_TIMEOUT: Final = 5.0
 
-_MOST_REPLACED: Final = 2
+_MAX_REPLACED: Final = 2
 """How many connections that we have never used are replaced in one call. Those that we have may all have
 gone bad at once, but a peer that spoils each new one as well must not be hammered."""
 
-_SURELY_SENT: Final = 16 * 1024
-"""Bytes that an idle connection takes at once. TLS does not tell what it still holds back."""
+_MAX_BODY_FOR_REUSE: Final = 16 * 1024
+"""Bytes of a request that an idle connection takes at once. TLS does not tell what it still holds back."""
 
-_LOOK_EVERY: Final = 0.02
+_POLL_INTERVAL: Final = 0.02
 """Seconds between two looks at a connection whose answer is on its way."""
 
 
@@ -134,8 +136,7 @@ class AiohttpTransport:
         if connector is None or connector.closed:
             raise InvalidRequestError("session must be open")
         _check_limits(connect_timeout, max_body)
-        loop = connector._loop  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- its sockets belong to it
-        self._lifecycle = Lifecycle(loop)
+        self._lifecycle = Lifecycle(loop_of(connector))
         self._session = session
         self._connector = connector
         self._proxy = checked_proxy
@@ -216,51 +217,45 @@ class AiohttpTransport:
         """
         await self._lifecycle.close()
 
-    async def _send(self, request: HttpRequest) -> HttpResponse:
-        if self._proxy.url is not None and request.url.scheme != "https":
+    async def _send(self, call: Call) -> Answer:
+        if self._proxy.url is not None and call.request.url.scheme != "https":
             problem = "plain http does not go through a proxy, which could read it"
-            raise ConnectError("proxy", problem, safe_to_retry=False)
-        deadline = now() + request.timeout
+            return ConnectError("proxy", problem, safe_to_retry=False)
         async with self._slots:
-            request.progress.phase = "connect"
-            answer = await self._call(request, deadline)
-        if isinstance(answer, HttpResponse):
-            return answer
-        raise answer
+            call.request.progress.phase = "connect"
+            return await self._call(call)
 
-    async def _call(self, request: HttpRequest, deadline: float) -> HttpResponse | DescopeNativeError:
-        # Failures are handed over by return value: an exception of aiohttp's quotes requests, and so
-        # would each traceback and context that it is part of.
-        progress = request.progress
+    async def _call(self, call: Call) -> Answer:
+        progress = call.request.progress
         if closed := self._if_closed(progress.phase):
             return closed
         try:
-            outgoing = Outgoing(request, self._destination_of(request.url), self._session)
+            outgoing = Outgoing(call.request, self._destination_of(call.request.url), self._session)
         except Exception as error:  # noqa: BLE001 -- as below
             return self._failure(error, progress.phase)
-        answer: HttpResponse | DescopeNativeError
+        answer: Answer
         try:
-            if outgoing.traces:
+            if outgoing.tracers:
                 await outgoing.tell_start()
             failure: DescopeNativeError | None = await self._connect(outgoing)
-            if failure is None and now() >= deadline:  # the loop was held up, and no timer has had its turn
+            if failure is None and now() >= call.deadline:  # the loop was held up: no timer has had its turn
                 outgoing.drop_connection()
-                failure = RequestTimeout("connect", request.timeout)
-            answer = failure if failure is not None else await self._converse(outgoing)
+                failure = RequestTimeout("connect", call.request.timeout)
+            answer = failure if failure is not None else await self._converse(outgoing, call)
         except asyncio.CancelledError:
             # A connector that its owner closes cancels the futures that its callers queue on, and a resolver
             # may let its own cancellation out: where nobody cancelled this task, its caller must not
             # take it for that.
             task = asyncio.current_task()
             if task is None or task.cancelling():
-                run_without_waiting(outgoing.tell_failure("CancelledError"))
+                run_until_first_suspension(outgoing.tell_failure("CancelledError"))
                 raise
             problem = "the transport failed (CancelledError)"
             answer = self._if_closed(progress.phase) or TransportError(progress.phase, problem)
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
             answer = self._if_closed(progress.phase) or self._failure(error, progress.phase)
         if isinstance(answer, DescopeNativeError):
-            run_without_waiting(outgoing.tell_failure(type(answer).__name__))
+            run_until_first_suspension(outgoing.tell_failure(type(answer).__name__))
         return answer
 
     def _destination_of(self, url: URL) -> Destination:
@@ -275,12 +270,12 @@ class AiohttpTransport:
 
     async def _connect(self, outgoing: Outgoing) -> ConnectError | None:
         """Find a connection on which nobody has said anything yet."""
-        await _learn_of_writes(asyncio.get_running_loop())
+        await _find_out_if_writes_are_held_back(asyncio.get_running_loop())
         replaced = 0
-        while replaced <= _MOST_REPLACED:
+        while replaced <= _MAX_REPLACED:
             reuse = ReuseTrace()
-            traces = [*outgoing.traces, reuse.as_trace()] if self._is_borrowed else outgoing.traces
-            outgoing.take(await self._connector.connect(outgoing.destination, traces, self._connect_limits))
+            traces: list[Tracer | ReuseTrace] = [*outgoing.tracers, *([reuse] if self._is_borrowed else [])]
+            outgoing.take(await connect(self._connector, outgoing.destination, traces, self._connect_limits))
             is_known = outgoing.wire is not None
             is_clean = False
             try:
@@ -298,56 +293,47 @@ class AiohttpTransport:
     async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
         if is_known:
-            return _is_usable(protocol) and not _has_unread(protocol)
+            return is_usable(protocol) and not _has_unread(protocol)
         if _has_unread(protocol):
             # New to us, but another user of a borrowed session may have left something there. It may
             # as well be of TLS, so the event loop is let read it before it is judged.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        return _is_usable(protocol)
+        return is_usable(protocol)
 
-    async def _converse(self, outgoing: Outgoing) -> HttpResponse | DescopeNativeError:
+    async def _converse(self, outgoing: Outgoing, call: Call) -> Answer:
         """Send over a clean connection, before anybody else has a turn, and read what comes back."""
         request, protocol = outgoing.request, outgoing.protocol
         transport = cast("asyncio.Transport", outgoing.transport)
         progress = request.progress
         is_reusable = False
         try:
-            protocol.set_response_params(
-                auto_decompress=False,
-                read_until_eof=True,
-                max_line_size=MAX_LINE,
-                max_field_size=MAX_LINE,
-            )
-            outgoing.listen()
-            wire = cast("Wire", outgoing.wire)
-            loop = asyncio.get_running_loop()
-            writer = StreamWriter(protocol, loop)
+            expect_answer(protocol, MAX_LINE)
+            wire = outgoing.listen()
             # uvloop up to 0.22 keeps a write until the end of the loop's turn, unless it is more than this.
             transport.set_write_buffer_limits(high=0)
             progress.phase = "send"
-            await writer.write_headers(outgoing.start_line, outgoing.headers)  # kept back for the body
-            # Not drained, since an answer may come while the rest of the body is still being taken.
-            await writer.write(request.body, drain=False)
+            await write(protocol, outgoing.start_line, outgoing.headers, request.body)
             transport.set_write_buffer_limits()
-            if request.url.scheme == "https" and _held_back.get(loop, False):
+            loop = asyncio.get_running_loop()
+            if request.url.scheme == "https" and _holds_writes_back.get(loop, False):
                 wire.hold_back(loop)
             _note_if_all_sent(transport, progress)
             if self._is_borrowed:
                 with self._watching_its_owner(protocol):
-                    head, content = await _read_head(protocol, request.url)
+                    head, content = await read_head(protocol, request.url)
             else:
-                head, content = await _read_head(protocol, request.url)
-            if wire.is_early and (head.status < 400 or len(request.body) <= _SURELY_SENT):
+                head, content = await read_head(protocol, request.url)
+            if wire.is_early and (head.status < 400 or len(request.body) <= _MAX_BODY_FOR_REUSE):
                 # Nobody's. A large request may be refused before all of it is there (RFC 9112 §9.3), which
                 # is why a refusal of one stands: nothing but a part of it can have reached anybody.
                 return UnexpectedResponse(head.status, "the answer came before the request had been sent")
             progress.phase = "read"
             if not 200 <= head.status < 300:
-                progress.answer = HttpResponse(head.status, head.pairs)
-            if outgoing.traces:
-                run_without_waiting(outgoing.tell_answer(head))
-            answer = await self._read_body(outgoing, head, content)
+                call.answer_without_body = HttpResponse(head.status, head.pairs)
+            if outgoing.tracers:
+                run_until_first_suspension(outgoing.tell_answer(head))
+            answer = await self._read_body(outgoing, call, head, content)
             is_kept = wire.is_clean and not self._connector.force_close
             is_reusable = is_kept and _may_be_reused(outgoing, content)
             return answer
@@ -359,26 +345,26 @@ class AiohttpTransport:
                 outgoing.drop_connection()
 
     async def _read_body(
-        self, outgoing: Outgoing, head: Head, content: aiohttp.StreamReader
-    ) -> HttpResponse | DescopeNativeError:
-        protocol, progress = outgoing.protocol, outgoing.request.progress
-        headers = head.pairs
+        self, outgoing: Outgoing, call: Call, head: Head, content: aiohttp.StreamReader
+    ) -> Answer:
+        protocol, headers = outgoing.protocol, head.pairs
         chunks: list[bytes] = []
         left = self._max_body
         try:
-            if content.is_eof() and content.total_bytes <= left:  # as a rule: it comes with its head
+            if has_come_whole(content, left):  # as a rule: it comes with its head
                 return HttpResponse(head.status, headers, content.read_nowait())
             with self._watching_the_parser(content, protocol):
                 while not content.at_eof():
                     chunks.append(await content.readany())
                     left -= len(chunks[-1])
                     if left < 0:
-                        return progress.answer or too_large(head.status, self._max_body)
+                        return call.answer_without_body or too_large(head.status, self._max_body)
             return HttpResponse(head.status, headers, b"".join(chunks))
         except (aiohttp.ClientError, HttpProcessingError, OSError, RuntimeError) as error:
-            is_malformed = cast("Wire", outgoing.wire).is_malformed
+            is_malformed = outgoing.wire is not None and outgoing.wire.body.is_malformed
             problem = HttpProcessingError() if is_malformed else error
-            return progress.answer or self._if_closed("read") or body_failure(head.status, problem, protocol)
+            failure = self._if_closed("read") or body_failure(head.status, problem, protocol)
+            return call.answer_without_body or failure
         finally:
             del headers, chunks  # they hold tokens, and this frame may be in a traceback
 
@@ -387,7 +373,7 @@ class AiohttpTransport:
 
         def look() -> None:
             if self._connector.closed:
-                protocol.set_exception(aiohttp.ServerDisconnectedError())
+                end_reading(protocol, aiohttp.ServerDisconnectedError())
 
         return _every_moment(look)
 
@@ -397,8 +383,8 @@ class AiohttpTransport:
         """Where a part of a body is not HTTP, or its session is closed, aiohttp leaves its reader waiting."""
 
         def look() -> None:
-            if self._connector.closed or protocol.exception() is not None:
-                content.set_exception(aiohttp.ClientPayloadError())
+            if self._connector.closed or failure_of(protocol) is not None:
+                end_body(content, aiohttp.ClientPayloadError())
 
         return _every_moment(look)
 
@@ -421,31 +407,23 @@ def _every_moment(look: Callable[[], None]) -> Generator[None]:
     def look_again() -> None:
         nonlocal timer
         look()
-        timer = loop.call_later(_LOOK_EVERY, look_again)
+        timer = loop.call_later(_POLL_INTERVAL, look_again)
 
-    timer = loop.call_later(_LOOK_EVERY, look_again)
+    timer = loop.call_later(_POLL_INTERVAL, look_again)
     try:
         yield
     finally:
         timer.cancel()
 
 
-async def _read_head(protocol: ResponseHandler, url: URL) -> tuple[Head, aiohttp.StreamReader]:
-    message, content = await protocol.read()
-    pairs = as_text(message.raw_headers)
-    return Head(url, message.code, message.reason, message.version, message.headers, pairs), content
-
-
 def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
     """Whether neither side has anything more to say, so that the next call may have the connection."""
     transport = cast("asyncio.Transport", outgoing.transport)
     return (
-        content.is_eof()
-        and content is not aiohttp.EMPTY_PAYLOAD  # to a 101 or 204 there may be more than it should have
-        and not outgoing.protocol.should_close
+        may_follow_another_answer(outgoing.protocol, content)
         and not transport.is_closing()
         and not transport.get_write_buffer_size()
-        and len(outgoing.request.body) <= _SURELY_SENT
+        and len(outgoing.request.body) <= _MAX_BODY_FOR_REUSE
     )
 
 
@@ -454,21 +432,23 @@ def _note_if_all_sent(transport: asyncio.Transport, progress: Progress) -> None:
         progress.phase = "wait"
 
 
-_held_back: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]] = weakref.WeakKeyDictionary()
+_holds_writes_back: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
-async def _learn_of_writes(loop: asyncio.AbstractEventLoop) -> None:
+async def _find_out_if_writes_are_held_back(loop: asyncio.AbstractEventLoop) -> None:
     """asyncio's own loops write at once; of others it is found out, once each.
 
     uvloop up to 0.22 does not, and where there is TLS between, its transport does not show that.
     """
-    if isinstance(loop, asyncio.BaseEventLoop) or loop in _held_back:
+    if isinstance(loop, asyncio.BaseEventLoop) or loop in _holds_writes_back:
         return
     ours, peers = socket.socketpair()
     with peers:
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
         transport.write(b"x")
-        _held_back[loop] = transport.get_write_buffer_size() > 0
+        _holds_writes_back[loop] = transport.get_write_buffer_size() > 0
         transport.abort()
 
 
@@ -499,16 +479,12 @@ def _basic(user: str, password: str) -> str | None:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
-def _is_usable(protocol: ResponseHandler) -> bool:
-    """Whether it is open, and nothing has come over it that nobody asked for."""
-    return protocol.is_connected() and not protocol.should_close
-
-
 def _has_unread(protocol: ResponseHandler) -> bool:
     """Whether bytes or an end of file wait in the kernel that the event loop has not come to yet."""
-    if not protocol.is_connected():
+    transport = transport_of(protocol)
+    if transport is None:
         return True
-    sock = cast("asyncio.Transport", protocol.transport).get_extra_info("socket")
+    sock = transport.get_extra_info("socket")
     return sock is None or sock.fileno() < 0 or _is_readable(sock)
 
 

@@ -8,12 +8,10 @@ import socket
 import ssl as tls
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol, Self, cast
 
 import httpx2
 
-from descope_native._clock import now
 from descope_native._numbers import is_count, is_positive
 from descope_native.errors import (
     ConnectError,
@@ -28,12 +26,17 @@ from descope_native.errors import (
     UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, Opening, check_max_body, too_large
+from descope_native.transports._lifecycle import (
+    MAX_BODY,
+    Answer,
+    Call,
+    Lifecycle,
+    check_max_body,
+    opening,
+    too_large,
+)
 
 __all__ = ["HttpxTransport"]
-
-_IN_TIME: Final = 0.01
-"""Seconds before the deadline at which the body of a refusal is no longer waited for."""
 
 _PHASES: Final[dict[str, Phase]] = {
     # Only while a connection is being made is it proved that nothing has left.
@@ -99,14 +102,15 @@ class HttpxTransport:
         self._max_body = max_body
 
     @classmethod
-    def open(
+    @opening
+    async def open(
         cls,
         *,
         ssl: tls.SSLContext | None = None,
         limit: int | None = 100,
         connect_timeout: float = 5.0,
         max_body: int = MAX_BODY,
-    ) -> AbstractAsyncContextManager[Self]:
+    ) -> AsyncGenerator[Self]:
         """An async context manager with connections of its own, closed at the end. It is entered once.
 
         Args:
@@ -126,20 +130,15 @@ class HttpxTransport:
         if not is_positive(connect_timeout):
             raise InvalidRequestError("connect_timeout must be seconds, more than 0")
         check_max_body(max_body)
-
-        @asynccontextmanager
-        async def opened() -> AsyncGenerator[Self]:
-            # No connection is kept: see the class. The places are counted here, where it is known who waits.
-            limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-            verify = True if ssl is None else ssl
-            async with httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits) as network:
-                transport = cls(network, limit=limit, connect_timeout=connect_timeout, max_body=max_body)
-                try:
-                    yield transport
-                finally:
-                    await transport.close()
-
-        return Opening(opened())
+        # No connection is kept: see the class. The places are counted here, where it is known who waits.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+        verify = True if ssl is None else ssl
+        async with httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits) as network:
+            transport = cls(network, limit=limit, connect_timeout=connect_timeout, max_body=max_body)
+            try:
+                yield transport
+            finally:
+                await transport.close()
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """See `descope_native.Transport`."""
@@ -152,22 +151,17 @@ class HttpxTransport:
         """
         await self._lifecycle.close()
 
-    async def _send(self, request: HttpRequest) -> HttpResponse:
-        deadline = now() + request.timeout
+    async def _send(self, call: Call) -> Answer:
         async with self._slots:
-            request.progress.phase = "send"
+            call.request.progress.phase = "send"
             was_calling = _is_calling.set(True)
             try:
-                answer = await self._call(request, deadline)
+                return await self._call(call)
             finally:
                 _is_calling.reset(was_calling)
-        if isinstance(answer, HttpResponse):
-            return answer
-        raise answer
 
-    async def _call(self, request: HttpRequest, deadline: float) -> HttpResponse | DescopeNativeError:
-        # Failures are handed over by return value: httpx2's exceptions, which may quote an answer, would be
-        # the context of what is raised.
+    async def _call(self, call: Call) -> Answer:
+        request = call.request
         trace = _Trace(request.progress)
         status = 0
         try:
@@ -181,7 +175,7 @@ class HttpxTransport:
             response = await self._network.handle_async_request(outgoing)
             status = response.status_code
             try:
-                return await self._read(response, deadline)
+                return await self._read(response, call)
             finally:
                 await response.aclose()
         except Exception as error:  # noqa: BLE001 -- whatever it is that goes wrong below
@@ -189,26 +183,25 @@ class HttpxTransport:
         finally:
             await trace.close()
 
-    async def _read(self, response: httpx2.Response, deadline: float) -> HttpResponse | DescopeNativeError:
+    async def _read(self, response: httpx2.Response, call: Call) -> Answer:
         """The answer. One that is no 2xx says enough by its status, and is complete without its body."""
-        is_success = 200 <= response.status_code < 300
+        if not 200 <= response.status_code < 300:
+            call.answer_without_body = HttpResponse(response.status_code, _pairs(response))
         parts: list[bytes] = []
         left = self._max_body
         try:
-            async with asyncio.timeout_at(None if is_success else deadline - _IN_TIME):
-                async for part in cast("AsyncIterable[bytes]", response.stream):
-                    parts.append(part)
-                    left -= len(part)
-                    if left < 0:
-                        break
-        except (httpx2.HTTPError, TimeoutError):
-            if is_success:
-                del parts  # they hold tokens, and this frame is in a traceback
+            async for part in cast("AsyncIterable[bytes]", response.stream):
+                parts.append(part)
+                left -= len(part)
+                if left < 0:
+                    return call.answer_without_body or too_large(response.status_code, self._max_body)
+            return HttpResponse(response.status_code, _pairs(response), b"".join(parts))
+        except httpx2.HTTPError:
+            if call.answer_without_body is None:
                 raise
-            left = -1
-        if left < 0 and is_success:
-            return too_large(response.status_code, self._max_body)
-        return HttpResponse(response.status_code, _pairs(response), b"".join(parts) if left >= 0 else b"")
+            return call.answer_without_body
+        finally:
+            del parts  # they hold tokens, and this frame may be in a traceback
 
     def _failure(self, error: Exception, status: int, phase: Phase) -> DescopeNativeError:
         """What it means that this was raised. Its kind names the error, and never decides what is proved."""

@@ -11,12 +11,14 @@ import attrs
 from descope_native.errors import (
     ConnectError,
     ConnectionLost,
+    DescopeNativeError,
+    Phase,
     TLSError,
     TransportClosed,
     TransportError,
 )
 from descope_native.transports import HttpRequest, HttpResponse
-from descope_native.transports._lifecycle import MAX_BODY, Lifecycle, check_max_body, too_large
+from descope_native.transports._lifecycle import MAX_BODY, Answer, Call, Lifecycle, check_max_body, too_large
 
 __all__ = ["Handler", "InMemoryTransport"]
 
@@ -65,10 +67,11 @@ class InMemoryTransport:
         """Refuse new calls and end those in flight. Closing twice is the same as once."""
         await self._lifecycle.close()
 
-    async def _hand_over(self, request: HttpRequest) -> HttpResponse:
+    async def _hand_over(self, call: Call) -> Answer:
+        request = call.request
         await asyncio.sleep(0)  # a real network yields here, and tests should meet what that brings
         if self._lifecycle.closed:
-            raise TransportClosed("pool", "the transport is closed")
+            return TransportClosed("pool", "the transport is closed")
         self.requests.append(request)
         request.progress.phase = "wait"
         try:
@@ -77,23 +80,30 @@ class InMemoryTransport:
                 answer = await answer
             request.progress.phase = "read"
             return self._as_it_would_come(answer)
+        except DescopeNativeError as error:
+            return error
         except TimeoutError:  # what keeps the time tells it
             raise
-        except ConnectionRefusedError:
-            failure: TransportError = ConnectError("refused", "the handler refused the connection")
-        except socket.gaierror:
-            failure = ConnectError("dns", "the handler did not resolve the host name")
-        except ssl.SSLCertVerificationError:
-            failure = TLSError("the handler's certificate is not valid")
         except OSError as error:
             if error.filename is not None:
                 raise
-            failure = ConnectionLost(request.progress.phase, "the handler dropped the connection")
-        raise failure
+            return _as_over_a_network(error, request.progress.phase)
 
-    def _as_it_would_come(self, answer: HttpResponse) -> HttpResponse:
+    def _as_it_would_come(self, answer: HttpResponse) -> Answer:
         is_too_large = len(answer.body) > self._max_body
         if is_too_large and 200 <= answer.status < 300:
-            raise too_large(answer.status, self._max_body)
+            return too_large(answer.status, self._max_body)
         has_no_body = is_too_large or answer.status in {204, 304}  # RFC 9110 §6.4.1
         return attrs.evolve(answer, body=b"") if has_no_body else answer
+
+
+def _as_over_a_network(error: OSError, phase: Phase) -> TransportError:
+    match error:
+        case ConnectionRefusedError():
+            return ConnectError("refused", "the handler refused the connection")
+        case socket.gaierror():
+            return ConnectError("dns", "the handler did not resolve the host name")
+        case ssl.SSLCertVerificationError():
+            return TLSError("the handler's certificate is not valid")
+        case _:
+            return ConnectionLost(phase, "the handler dropped the connection")

@@ -5,7 +5,7 @@ from typing import Any
 import aiohttp
 
 from descope_native import ConnectError, ConnectionLost, HttpResponse
-from descope_native.transports._lifecycle import Lifecycle
+from descope_native.transports._lifecycle import Call, Lifecycle
 from descope_native.transports.aiohttp import AiohttpTransport
 
 
@@ -30,7 +30,8 @@ class WithCookieJar(AiohttpTransport):
 
     follows_redirects = False
 
-    async def _call(self, request: Any, _: float) -> Any:
+    async def _call(self, call: Call) -> Any:
+        request = call.request
         request.progress.phase = "send"
         try:
             async with self._session.post(

@@ -96,8 +96,8 @@ async def test_a_loop_that_is_not_asyncios_shows_once_whether_it_holds_writes_ba
 
     loop.create_connection = mock.Mock(side_effect=create_connection)
     for _ in range(2):
-        await transport_module._learn_of_writes(loop)
-    assert transport_module._held_back[loop] is bool(left)
+        await transport_module._find_out_if_writes_are_held_back(loop)
+    assert transport_module._holds_writes_back[loop] is bool(left)
     loop.create_connection.assert_called_once()
     transport.abort.assert_called_once()
 
@@ -109,7 +109,7 @@ async def test_over_tls_a_loop_that_holds_writes_back_is_waited_for() -> None:
         serve(answering(session("my.own.token")), GOOD) as server,
         AiohttpTransport.open(ssl=OURS) as transport,
     ):
-        with mock.patch.dict(transport_module._held_back, {loop: True}):
+        with mock.patch.dict(transport_module._holds_writes_back, {loop: True}):
             for _ in range(2):
                 assert (await finish(transport, server.url("https"))).session_jwt == "my.own.token"
     assert len(server.connections) == 1

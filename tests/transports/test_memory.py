@@ -205,17 +205,6 @@ async def test_a_mistake_in_a_handler_is_not_dressed_up() -> None:
         await InMemoryTransport(wrong).send(request())
 
 
-async def test_a_status_that_says_enough_counts_without_its_body() -> None:
-    """A transport that has the head of a 503 when the time is up hands that over, as it knows no more."""
-    head = HttpResponse(503)
-
-    async def stalls_after_the_head(sent: HttpRequest) -> HttpResponse:
-        sent.progress.answer = head
-        return await hang(sent)
-
-    assert await InMemoryTransport(stalls_after_the_head).send(request(0.02)) is head
-
-
 async def test_closing_ends_the_calls_in_flight_and_waits_for_them() -> None:
     """All of them, and those that had not begun know that nothing was sent."""
     transport = InMemoryTransport(hang)

@@ -324,7 +324,7 @@ def test_the_rest_of_a_connections_life_is_passed_on() -> None:
         mock.call.connection_lost(lost),
     ]
     assert not transport.mock_calls
-    wire.rest()
+    wire.close_if_it_speaks()
     wire.data_received(b"x")
     assert transport.mock_calls == [mock.call.abort()]
 

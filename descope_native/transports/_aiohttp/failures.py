@@ -8,8 +8,6 @@ import ssl as tls
 from typing import Final, cast
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.http import HttpProcessingError
 
 from descope_native.errors import (
     ConnectError,
@@ -21,6 +19,13 @@ from descope_native.errors import (
     TLSError,
     TransportError,
     UnexpectedResponse,
+)
+from descope_native.transports._aiohttp.internals import (
+    HttpProcessingError,
+    ResponseHandler,
+    certificate_error_of,
+    failure_of,
+    os_error_of,
 )
 from descope_native.transports._aiohttp.wire import HeadTooLong
 
@@ -52,15 +57,15 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
         case aiohttp.ServerFingerprintMismatch():
             return TLSError("the certificate does not have the expected fingerprint")
         case aiohttp.ClientConnectorCertificateError():
-            return TLSError(_certificate_problem(error.certificate_error))
+            return TLSError(_certificate_problem(certificate_error_of(error)))
         case aiohttp.ClientConnectorSSLError():
-            cause = cast("aiohttp.ClientConnectorError", error).os_error
+            cause = os_error_of(cast("aiohttp.ClientConnectorError", error))
             if isinstance(cause, tls.SSLEOFError | tls.SSLZeroReturnError):
                 return ConnectError("reset", "the connection was reset in the TLS handshake")
             return TLSError(f"the TLS handshake failed ({_tls_reason(cause)})")
         case aiohttp.ClientConnectorError():
             # asyncio gives no number to an end of file in the TLS handshake
-            lost: ConnectReason = "reset" if isinstance(error.os_error, ConnectionError) else "other"
+            lost: ConnectReason = "reset" if isinstance(os_error_of(error), ConnectionError) else "other"
             reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
             return ConnectError(reason, f"nobody could be reached ({reason})")
         case aiohttp.InvalidURL():
@@ -91,7 +96,7 @@ def failure_once_sent(error: Exception, phase: Phase) -> DescopeNativeError:
 def body_failure(status: int, error: Exception, protocol: ResponseHandler) -> DescopeNativeError:
     """Why the body of a 2xx did not come whole."""
     # aiohttp reports bad chunks and lost connections alike, but its protocol knows which it was.
-    if isinstance(error, HttpProcessingError) or isinstance(protocol.exception(), HttpProcessingError):
+    if isinstance(error, HttpProcessingError) or isinstance(failure_of(protocol), HttpProcessingError):
         return UnexpectedResponse(status, "the answer's body is not HTTP", is_damaged=True)
     return ConnectionLost("read", "the connection was lost within the answer")
 

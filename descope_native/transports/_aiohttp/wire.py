@@ -1,18 +1,17 @@
-"""What stands between a connection and aiohttp's parser of answers, and knows where each answer ends."""
+"""What stands between a connection and aiohttp's parser of answers, and knows whose each byte is."""
 
 import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from aiohttp.http import HttpProcessingError
+from descope_native.transports._aiohttp.framing import MAX_LINE, BodyEnd
+from descope_native.transports._aiohttp.internals import HttpProcessingError, end_reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aiohttp.client_proto import ResponseHandler
+    from descope_native.transports._aiohttp.internals import ResponseHandler
 
-MAX_LINE: Final = 32 * 1024
-"""Bytes of a header, which may be a cookie with a token of 16 KiB."""
 MAX_HEAD: Final = 64 * 1024
 MAX_HEADERS: Final = 126
 """As many as both of aiohttp's parsers take: 128, where one counts the first line and the empty one."""
@@ -21,14 +20,14 @@ _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _INTERIM: Final = re.compile(  # RFC 9110 §15.2; a 101 is no announcement, but an answer
     rb"(?>[\r\n]*+HTTP/1\.[01] 1(?!01)\d\d(?: [^\r\n]*+)?\r?\n(?:[^\r\n]++\r?\n)*+\r?\n)++"
 )
-_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*(\d{1,15}(?=[ \t]*\r?\n)|)", re.IGNORECASE)
-_CODING: Final = re.compile(rb"\ntransfer-encoding:[ \t]*([^\r\n]*?)[ \t]*(?=\r?\n)", re.IGNORECASE)
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;|\r?$)")
 
-
+_NOT_HTTP: Final = "the answer is not HTTP"
+_TWO_LENGTHS: Final = "the answer has two lengths"
 _LINE_TOO_LONG: Final = f"a line of the answer's head is longer than {MAX_LINE} bytes"
 _HEAD_TOO_LARGE: Final = f"the answer's head is larger than {MAX_HEAD} bytes"
 _TOO_MANY_HEADERS: Final = f"the answer has more than {MAX_HEADERS} headers"
+
+_UNKNOWN_END: Final = BodyEnd(b"")
 
 
 class HeadTooLong(HttpProcessingError):
@@ -36,7 +35,7 @@ class HeadTooLong(HttpProcessingError):
 
 
 class Wire(asyncio.Protocol):
-    """Hands to aiohttp's parser one answer, from its first byte to its last, and knows if anybody said more.
+    """Hands to aiohttp's parser one answer, from its first byte to its last, and notes what else came.
 
     Left to itself, the parser
 
@@ -45,35 +44,37 @@ class Wire(asyncio.Protocol):
     * makes a message of each of thousands of interim answers before anybody can say that it is enough;
     * drops the head of an answer where something behind it, in the same packet, is not HTTP.
 
-    So interim answers and empty lines stay here, a head is handed over whole and by itself, and the
-    rest up to where the answer ends (RFC 9112 §6.3). Between two requests of ours a connection is
+    The parser alone says what an answer means. This class says where it begins and ends, which the parser
+    tells nobody, so it stands in front of it and not around it. What comes is, in turn,
 
-    * at rest, if it is of a pool of our own: it is cut at its first byte;
-    * lent to the owner of a borrowed pool: all is passed on, and that something came is remembered.
+    ====================  =============================================================================
+    the head              kept until it is complete; empty lines and interim answers are dropped
+    the body              passed on
+    behind the answer     dropped, and the connection is not used again
+    idle, a pool of ours  the connection is closed at the first byte
+    idle, lent            passed on to the owner of a borrowed pool; the connection is not ours again
+    ====================  =============================================================================
+
+    Attributes:
+        is_clean: the answer is over, and nothing has come since.
+        is_early: the answer began before all of the request had left this process.
+        body: where the answer ends; nowhere, until its head is there.
     """
 
     def __init__(self, transport: asyncio.Transport, parser: "ResponseHandler") -> None:
         self._transport = transport
         self._parser = parser
-        self._take: Callable[[bytes], None]
-        self._step: Callable[[bytes, int], int]
         self.listen()
 
     def listen(self) -> None:
         """A request goes out, and an answer may come."""
         self.is_clean = False
-        """The answer has come to its end, and nothing has come behind it."""
         self.is_early = False
-        """The answer began before all of the request had left this process."""
-        self.is_malformed = False
-        """A chunk of the answer is none."""
+        self.body = _UNKNOWN_END
         self._is_held_back = False
         self._head = bytearray()
         self._searched = self._line_at = 0
-        self._line = b""
-        self._left = 0
-        self._is_whole_line = False
-        self._take = self._take_head
+        self._take: Callable[[bytes], None] = self._take_head
 
     def hold_back(self, loop: asyncio.AbstractEventLoop) -> None:
         """This loop keeps what was just written until the end of its turn, and TLS does not show it.
@@ -81,26 +82,26 @@ class Wire(asyncio.Protocol):
         What comes before the next turn was there before the request left.
         """
         self._is_held_back = True
-        loop.call_soon(self._has_left)
+        loop.call_soon(self._note_that_it_left)
 
-    def _has_left(self) -> None:
+    def _note_that_it_left(self) -> None:
         self._is_held_back = False
 
-    def rest(self) -> None:
-        """The answer is over, and the connection waits for another request."""
-        self._take = self._cut
+    def close_if_it_speaks(self) -> None:
+        """The connection waits in a pool of ours: nobody may say anything."""
+        self._take = self._close
 
     def lend(self) -> None:
-        """The same, in a pool from where others may take it."""
-        self._take = self._pass_on
+        """The connection waits in a pool from where others may take it."""
+        self._take = self._pass_to_owner
 
     def data_received(self, data: bytes) -> None:
         self._take(data)
 
-    def _cut(self, _: bytes) -> None:
+    def _close(self, _: bytes) -> None:
         self._transport.abort()
 
-    def _pass_on(self, data: bytes) -> None:
+    def _pass_to_owner(self, data: bytes) -> None:
         self.is_clean = False
         self._parser.data_received(data)
 
@@ -114,139 +115,61 @@ class Wire(asyncio.Protocol):
                 self.is_early = self._is_held_back or self._transport.get_write_buffer_size() > 0
                 del head[: len(head) - len(head.lstrip(b"\r\n"))]  # RFC 9112 §2.2
             if not head.startswith(b"HTTP/"[: len(head)]):
-                self._refuse(HttpProcessingError(message="the answer is not HTTP"))
+                self._refuse(HttpProcessingError(message=_NOT_HTTP))
                 return
             end = _END_OF_HEAD.search(head, max(0, self._searched - 2))
-            if end is None or not (interim := _INTERIM.match(head)):
+            if end is None:
+                self._wait_for_more(head)
+                return
+            interim = _INTERIM.match(head)
+            if interim is None:
                 break
             del head[: interim.end()]
             self._searched = self._line_at = 0
-        if end is None:
-            self._wait_for_more(head)
-            return
-        whole, rest = bytes(head[: end.end()]), bytes(head[end.end() :])
         self._head = bytearray()
-        lines = whole.split(b"\n")
-        if any(len(line) > MAX_LINE for line in lines):
-            self._refuse(_LINE_TOO_LONG)
-        elif len(whole) > MAX_HEAD:
-            self._refuse(_HEAD_TOO_LARGE)
-        elif len(lines) - 3 > MAX_HEADERS:  # the first line, the empty one, and what is behind it
-            self._refuse(_TOO_MANY_HEADERS)
-        else:
-            self._begin_body(whole, rest)
+        self._check_head(bytes(head[: end.end()]), bytes(head[end.end() :]))
 
     def _wait_for_more(self, head: bytearray) -> None:
         self._line_at = max(self._line_at, head.rfind(b"\n", self._searched) + 1)
         self._searched = len(head)  # so that a head that comes byte by byte is looked through once
         if len(head) - self._line_at > MAX_LINE:
-            self._refuse(_LINE_TOO_LONG)
+            self._refuse(HeadTooLong(message=_LINE_TOO_LONG))
         elif len(head) > MAX_HEAD:
-            self._refuse(_HEAD_TOO_LARGE)
+            self._refuse(HeadTooLong(message=_HEAD_TOO_LARGE))
 
-    def _refuse(self, problem: "str | HttpProcessingError") -> None:
+    def _check_head(self, head: bytes, rest: bytes) -> None:
+        lines = head.split(b"\n")
+        if any(len(line) > MAX_LINE for line in lines):
+            self._refuse(HeadTooLong(message=_LINE_TOO_LONG))
+        elif len(head) > MAX_HEAD:
+            self._refuse(HeadTooLong(message=_HEAD_TOO_LARGE))
+        elif len(lines) - 3 > MAX_HEADERS:  # the first line, the empty one, and what is behind it
+            self._refuse(HeadTooLong(message=_TOO_MANY_HEADERS))
+        elif (body := BodyEnd(head)).has_two_lengths:
+            self._refuse(HttpProcessingError(message=_TWO_LENGTHS))
+        else:
+            self.body = body
+            self.is_clean = body.is_over
+            self._take = self._take_body
+            self._parser.data_received(head)  # by itself, or what is behind it could spoil it
+            if rest:
+                self._take(rest)
+
+    def _refuse(self, problem: HttpProcessingError) -> None:
         self._head = bytearray()
-        self._take = self._ignore
-        self._parser.set_exception(HeadTooLong(message=problem) if isinstance(problem, str) else problem)
+        self._take = self._drop
+        end_reading(self._parser, problem)
 
-    def _ignore(self, _: bytes) -> None:
+    def _drop(self, _: bytes) -> None:
         """The call is at its end, and the connection with it."""
 
-    # --- the body
-
-    def _begin_body(self, head: bytes, rest: bytes) -> None:
-        """Where this answer ends, by RFC 9112 §6.3. Where it does not say so, its connection goes."""
-        lengths = {int(length) if length else -1 for length in _LENGTH.findall(head)}
-        codings = _CODING.findall(head)
-        if len(lengths) > 1:
-            self._refuse(HttpProcessingError(message="the answer has two lengths"))
-            return
-        self._step = self._skip_all
-        if codings:
-            if not lengths and [coding.lower() for coding in codings] == [b"chunked"]:
-                self._step = self._read_size
-        elif lengths and (length := lengths.pop()) >= 0:
-            self._left = length
-            self._step = self._skip_counted
-        self.is_clean = self._step == self._skip_counted and not self._left
-        self._take = self._spoil if self.is_clean else self._take_body
-        self._parser.data_received(head)
-        if rest:
-            self._take(rest)
+    # --- the body, and what is behind it
 
     def _take_body(self, data: bytes) -> None:
-        at = 0
-        while at < len(data) and not self.is_clean:
-            at = self._step(data, at)
-        if self.is_clean:
-            self._take = self._spoil
-        self._parser.data_received(data[:at])
-        if at < len(data):
-            self._spoil(data)
-
-    def _spoil(self, _: bytes) -> None:
-        """Whatever is behind an answer belongs to nobody, so the connection is not used again."""
-        self.is_clean = False
-
-    # Each step says how far it has come in what is there, and sets the next one.
-
-    def _skip_all(self, data: bytes, _: int) -> int:
-        return len(data)
-
-    def _skip_counted(self, data: bytes, at: int) -> int:
-        stop = min(len(data), at + self._left)
-        self._left -= stop - at
-        self.is_clean = not self._left
-        return stop
-
-    def _read_size(self, data: bytes, at: int) -> int:
-        at = self._read_line(data, at)
-        if self._is_whole_line:
-            size = _SIZE.match(self._line)
-            self._left = int(size[1], 16) if size else 0
-            if size is None:
-                self._give_up_chunks()
-            else:
-                self._step = self._skip_chunk if self._left else self._read_trailer
-            self._line = b""
-        return at
-
-    def _skip_chunk(self, data: bytes, at: int) -> int:
-        stop = min(len(data), at + self._left)
-        self._left -= stop - at
-        if not self._left:
-            self._step = self._read_end_of_chunk
-        return stop
-
-    def _read_end_of_chunk(self, data: bytes, at: int) -> int:
-        at = self._read_line(data, at)
-        if self._is_whole_line:
-            if self._line.rstrip(b"\r\n"):
-                self._give_up_chunks()
-            else:
-                self._step = self._read_size
-            self._line = b""
-        return at
-
-    def _read_trailer(self, data: bytes, at: int) -> int:
-        at = self._read_line(data, at)
-        if self._is_whole_line:
-            self.is_clean = not self._line.rstrip(b"\r\n")
-            self._line = b""
-        return at
-
-    def _read_line(self, data: bytes, at: int) -> int:
-        stop = data.find(b"\n", at) + 1
-        self._is_whole_line = stop > 0
-        self._line += data[at : stop or len(data)]
-        if len(self._line) > MAX_LINE:
-            self._is_whole_line = False
-            self._give_up_chunks()
-        return stop or len(data)
-
-    def _give_up_chunks(self) -> None:
-        self.is_malformed = True  # the parser ends it, but a connection that is lost meanwhile would hide why
-        self._step = self._skip_all
+        end = self.body.skip(data)
+        self.is_clean = self.body.is_over and end == len(data)
+        if end:
+            self._parser.data_received(data[:end])
 
     # --- the rest of a connection's life
 
