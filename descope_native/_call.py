@@ -151,6 +151,20 @@ class Client(Generic[Request, Result]):
                 del project_id, options  # the key may be among them, and this frame in a traceback
             yield client
 
+    async def warm(self) -> None:
+        """Have a connection to the service ready, where the transport can keep one.
+
+        For the start of a program: it raises `TransportError` as a call would that cannot connect, so that a
+        wrong host or certificate is found then. Nothing is sent.
+        """
+        warm = getattr(self._transport, "warm", None)
+        if warm is not None:
+            try:
+                await warm(self._endpoint.url)
+            except TransportError as error:
+                error.address = f"{self._endpoint.url.host}:{self._endpoint.url.port}"
+                raise
+
     def _refused(self, refusal: InvalidRequestError, provider: object) -> InvalidRequestError:
         """Report a call whose arguments were refused; the error is the caller's to raise."""
         self._begin(provider).fail(refusal)

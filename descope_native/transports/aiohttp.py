@@ -13,19 +13,17 @@ How far a call has got, and where that is noted:
 """
 
 import asyncio
-import base64
 import math
 import select
 import socket
 import ssl as tls
 import sys
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from typing import Final, Self, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, Self, cast
 
 import aiohttp
-import attrs
 from yarl import URL
 
 from descope_native._clock import now
@@ -43,8 +41,10 @@ from descope_native.errors import (
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._aiohttp.failures import body_failure, connect_failure, failure_once_sent
 from descope_native.transports._aiohttp.framing import MAX_LINE
+from descope_native.transports._aiohttp.idle import IdleLimits, Rest
 from descope_native.transports._aiohttp.internals import (
     SSL_ALLOWED_TYPES,
+    Connection,
     Destination,
     Head,
     HttpProcessingError,
@@ -65,6 +65,8 @@ from descope_native.transports._aiohttp.internals import (
     write,
 )
 from descope_native.transports._aiohttp.outgoing import Outgoing, run_until_first_suspension
+from descope_native.transports._aiohttp.proxies import Proxies
+from descope_native.transports._aiohttp.warm import WarmKeeper
 from descope_native.transports._lifecycle import (
     MAX_BODY,
     Answer,
@@ -78,6 +80,12 @@ from descope_native.transports._lifecycle import (
 __all__ = ["AiohttpTransport"]
 
 _CONNECT_TIMEOUT: Final = 5.0
+_KEEPALIVE_TIMEOUT: Final = 55.0
+_MAX_DESTINATIONS: Final = 64
+
+Connect = Callable[[Outgoing], Awaitable[ConnectError | None]]
+Converse = Callable[[Outgoing, Call], Awaitable[Answer]]
+_NOTHING_SENT: Final = HttpResponse(200)
 
 _MAX_REPLACED: Final = 2
 """How many connections that we have never used are replaced in one call. Those that we have may all have
@@ -110,6 +118,9 @@ class AiohttpTransport:
             in a tunnel that it cannot look into. Environment variables are not looked at.
         connect_timeout: seconds for DNS, TCP, proxy and TLS together; over a borrowed session, also for
             a place in its pool while its owner's requests fill that.
+        keepalive_timeout: seconds that an idle connection is used again; the limits of the session's own
+            pool stay. A peer's ``Keep-Alive: timeout=N`` is obeyed, and where a peer closes an idle
+            connection earlier, that is remembered for ten minutes.
         max_body: bytes that an answer's body may have.
 
     Raises:
@@ -122,10 +133,11 @@ class AiohttpTransport:
         *,
         proxy: str | URL | None = None,
         connect_timeout: float = _CONNECT_TIMEOUT,
+        keepalive_timeout: float = _KEEPALIVE_TIMEOUT,
         max_body: int = MAX_BODY,
     ) -> None:
         try:
-            checked_proxy = _Proxy.checked(proxy)
+            proxies = Proxies.of(proxy, trust_env=False)
         except InvalidRequestError as refusal:
             raise refusal.with_traceback(None) from None  # the frames below hold the password
         finally:
@@ -135,15 +147,17 @@ class AiohttpTransport:
         connector = session.connector
         if connector is None or connector.closed:
             raise InvalidRequestError("session must be open")
-        _check_limits(connect_timeout, max_body)
+        _check_limits(connect_timeout, keepalive_timeout, max_body)
         self._lifecycle = Lifecycle(loop_of(connector))
         self._session = session
         self._connector = connector
-        self._proxy = checked_proxy
+        self._proxies = proxies
         self._connect_timeout = float(connect_timeout)
         self._connect_limits = aiohttp.ClientTimeout(connect=self._connect_timeout, ceil_threshold=math.inf)
         self._max_body = max_body
-        self._destination: Destination | None = None
+        self._destinations: dict[URL, Destination] = {}
+        self._idle_limits = IdleLimits(float(keepalive_timeout))
+        self._warm_keeper: WarmKeeper | None = None
         self._is_borrowed = True
         limits = [limit for limit in (connector.limit, connector.limit_per_host) if limit]
         self._slots = asyncio.Semaphore(min(limits, default=sys.maxsize))
@@ -155,8 +169,11 @@ class AiohttpTransport:
         *,
         ssl: bool | tls.SSLContext | aiohttp.Fingerprint | None = True,
         proxy: str | URL | None = None,
+        trust_env: bool = False,
         limit: int | None = 100,
         connect_timeout: float = _CONNECT_TIMEOUT,
+        keepalive_timeout: float = _KEEPALIVE_TIMEOUT,
+        keep_warm: bool = False,
         reuse_connections: bool = True,
         max_body: int = MAX_BODY,
     ) -> AsyncGenerator[Self]:
@@ -166,8 +183,13 @@ class AiohttpTransport:
             ssl: True or None checks certificates against the system's; an ``SSLContext`` (client
                 certificates, a private CA) or an ``aiohttp.Fingerprint`` instead. False checks nothing.
             proxy: see the class.
+            trust_env: take the proxy of ``HTTPS_PROXY``, but for the hosts of ``NO_PROXY``, where ``proxy``
+                gives none.
             limit: connections at once; 0 or None for no limit.
             connect_timeout: see the class.
+            keepalive_timeout: see the class. The usual limits of load balancers are 60 s and more.
+            keep_warm: keep one connection ready for each origin that was called, or given to `warm`, so that
+                no call needs a handshake. It costs one handshake in 50 seconds.
             reuse_connections: False opens a fresh connection for each call. That alone excludes a
                 stray answer that arrives with the next request in flight, and costs a handshake. After a
                 request of more than 16 KiB the next call has a fresh one anyway.
@@ -177,7 +199,7 @@ class AiohttpTransport:
             InvalidRequestError: an argument cannot be right.
         """
         try:
-            checked_proxy = _Proxy.checked(proxy)
+            proxies = Proxies.of(proxy, trust_env=trust_env)
         except InvalidRequestError as refusal:
             raise refusal.with_traceback(None) from None
         finally:
@@ -189,17 +211,28 @@ class AiohttpTransport:
         limit = 0 if limit is None else limit
         if not is_count(limit, 0):
             raise InvalidRequestError("limit must be a whole number, 0 at least")
-        _check_limits(connect_timeout, max_body)
+        _check_limits(connect_timeout, keepalive_timeout, max_body)
+        if keep_warm and not reuse_connections:
+            raise InvalidRequestError("keep_warm needs reuse_connections")
+        options: dict[str, Any] = {"keepalive_timeout": float(keepalive_timeout)} if reuse_connections else {}
         connector = aiohttp.TCPConnector(
             ssl=ssl,
             limit=limit,
             force_close=not reuse_connections,
             timeout_ceil_threshold=math.inf,
+            **options,
         )
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
-            transport = cls(session, connect_timeout=connect_timeout, max_body=max_body)
-            transport._proxy = checked_proxy
+            transport = cls(
+                session,
+                connect_timeout=connect_timeout,
+                keepalive_timeout=keepalive_timeout,
+                max_body=max_body,
+            )
+            transport._proxies = proxies
             transport._is_borrowed = False
+            if keep_warm:
+                transport._warm_keeper = WarmKeeper(transport._open_another, transport._idle_limits)
             try:
                 yield transport
             finally:
@@ -209,39 +242,77 @@ class AiohttpTransport:
         """See `descope_native.Transport`."""
         return await self._lifecycle.run(self._send, request)
 
+    async def warm(self, url: URL) -> None:
+        """Have a connection ready for the origin of this URL, where there is none yet.
+
+        Raises `TransportError` as a call would that cannot connect: for the start of a program, so that a
+        wrong host or certificate is found then.
+        """
+        rest = await self._park(url, self._connect)
+        if self._warm_keeper is not None:
+            self._warm_keeper.note_rest(url, rest)
+
     async def close(self) -> None:
         """Refuse new calls, end those in flight and wait until they are out.
 
         They fail with `TransportClosed`, whose ``outcome`` says whether the code may be spent.
         Closing twice is the same as once. A borrowed session stays open.
         """
+        if self._warm_keeper is not None:
+            await self._warm_keeper.close()
         await self._lifecycle.close()
 
     async def _send(self, call: Call) -> Answer:
-        if self._proxy.url is not None and call.request.url.scheme != "https":
+        return await self._call(call, self._connect, self._converse)
+
+    async def _open_another(self, url: URL) -> Rest:
+        return await self._park(url, self._connect_anew)
+
+    async def _park(self, url: URL, connect: Connect) -> Rest:
+        """Put a clean connection into the pool, over which nothing was sent."""
+        rest = Rest(self._idle_limits, url.origin())
+
+        async def park(outgoing: Outgoing, _: Call) -> Answer:
+            rest.since = now()
+            if self._is_borrowed or self._connector.force_close:
+                outgoing.drop_connection()
+            else:
+                outgoing.park_connection(rest)
+            return _NOTHING_SENT
+
+        async def attempt(call: Call) -> Answer:
+            return await self._call(call, connect, park)
+
+        request = HttpRequest(method="GET", url=url, headers={}, body=b"", timeout=self._connect_timeout)
+        await self._lifecycle.run(attempt, request)
+        return rest
+
+    async def _call(self, call: Call, connect: Connect, converse: Converse) -> Answer:
+        url = call.request.url
+        if self._proxies.proxy_for(url).url is not None and url.scheme != "https":
             problem = "plain http does not go through a proxy, which could read it"
             return ConnectError("proxy", problem, safe_to_retry=False)
         async with self._slots:
             call.request.progress.phase = "connect"
-            return await self._call(call)
+            return await self._call_in_its_slot(call, connect, converse)
 
-    async def _call(self, call: Call) -> Answer:
+    async def _call_in_its_slot(self, call: Call, connect: Connect, converse: Converse) -> Answer:
         progress = call.request.progress
         if closed := self._if_closed(progress.phase):
             return closed
         try:
             outgoing = Outgoing(call.request, self._destination_of(call.request.url), self._session)
         except Exception as error:  # noqa: BLE001 -- as below
-            return self._failure(error, progress.phase)
+            return self._failure(error, call.request)
         answer: Answer
         try:
             if outgoing.tracers:
                 await outgoing.tell_start()
-            failure: DescopeNativeError | None = await self._connect(outgoing)
+            failure: DescopeNativeError | None = await connect(outgoing)
             if failure is None and now() >= call.deadline:  # the loop was held up: no timer has had its turn
                 outgoing.drop_connection()
                 failure = RequestTimeout("connect", call.request.timeout)
-            answer = failure if failure is not None else await self._converse(outgoing, call)
+            answer = failure if failure is not None else await converse(outgoing, call)
         except asyncio.CancelledError:
             # A connector that its owner closes cancels the futures that its callers queue on, and a resolver
             # may let its own cancellation out: where nobody cancelled this task, its caller must not
@@ -253,20 +324,23 @@ class AiohttpTransport:
             problem = "the transport failed (CancelledError)"
             answer = self._if_closed(progress.phase) or TransportError(progress.phase, problem)
         except Exception as error:  # noqa: BLE001 -- aiohttp raises ValueError, RuntimeError and more
-            answer = self._if_closed(progress.phase) or self._failure(error, progress.phase)
+            answer = self._if_closed(progress.phase) or self._failure(error, call.request)
         if isinstance(answer, DescopeNativeError):
             run_until_first_suspension(outgoing.tell_failure(type(answer).__name__))
         return answer
 
     def _destination_of(self, url: URL) -> Destination:
-        if self._destination is None or self._destination.url != url:  # as a rule there is one only
+        destination = self._destinations.get(url)
+        if destination is None:
             if url.scheme not in {"http", "https"}:
                 raise aiohttp.InvalidURL(url)
-            proxy = self._proxy
-            self._destination = Destination(
+            if len(self._destinations) >= _MAX_DESTINATIONS:  # as a rule there is one for each operation
+                self._destinations.clear()
+            proxy = self._proxies.proxy_for(url)
+            destination = self._destinations[url] = Destination(
                 url, proxy.url, proxy.authorization, close=self._connector.force_close
             )
-        return self._destination
+        return destination
 
     async def _connect(self, outgoing: Outgoing) -> ConnectError | None:
         """Find a connection on which nobody has said anything yet."""
@@ -280,15 +354,45 @@ class AiohttpTransport:
             is_clean = False
             try:
                 # One that its owner has used before us may hold half of a stray answer in aiohttp's parser.
-                if outgoing.wire.is_clean if outgoing.wire is not None else not reuse.is_reused:
+                if outgoing.is_ready if is_known else not reuse.is_reused:
                     is_clean = await self._is_clean(outgoing.protocol, is_known=is_known)
             finally:
                 if not is_clean:
-                    outgoing.drop_connection()
+                    outgoing.drop_dirty_connection()
             if is_clean:
                 return None
             replaced += not (is_known or reuse.is_reused)
         return ConnectError("reset", "connections go bad before anything can be sent")
+
+    async def _connect_anew(self, outgoing: Outgoing) -> ConnectError | None:
+        """Open a connection, while those in the pool stay there for the calls that come meanwhile."""
+        pooled: list[Connection] = []
+        try:
+            while True:
+                opened = connect(self._connector, outgoing.destination, [], self._connect_limits)
+                connecting = asyncio.create_task(opened)
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    connecting.cancel()
+                    raise
+                if not connecting.done():  # the pool had none
+                    break
+                outgoing.take(connecting.result())
+                if outgoing.wire is None:
+                    break
+                pooled.append(connecting.result())
+        finally:
+            for connection in pooled:
+                connection.release()
+        outgoing.take(await connecting)
+        is_clean = False
+        try:
+            is_clean = await self._is_clean(outgoing.protocol, is_known=False)
+        finally:
+            if not is_clean:
+                outgoing.drop_connection()
+        return None if is_clean else ConnectError("reset", "the connection went bad at once")
 
     async def _is_clean(self, protocol: ResponseHandler, *, is_known: bool) -> bool:
         """Whether nobody has left anything on this connection: an answer that waits there is not ours."""
@@ -306,6 +410,7 @@ class AiohttpTransport:
         request, protocol = outgoing.request, outgoing.protocol
         transport = cast("asyncio.Transport", outgoing.transport)
         progress = request.progress
+        origin = request.url.origin()
         is_reusable = False
         try:
             expect_answer(protocol, MAX_LINE)
@@ -333,13 +438,17 @@ class AiohttpTransport:
                 call.answer_without_body = HttpResponse(head.status, head.pairs)
             if outgoing.tracers:
                 run_until_first_suspension(outgoing.tell_answer(head))
+            self._idle_limits.heed(origin, head.pairs)
             answer = await self._read_body(outgoing, call, head, content)
             is_kept = wire.is_clean and not self._connector.force_close
             is_reusable = is_kept and _may_be_reused(outgoing, content)
             return answer
         finally:
             if is_reusable:
-                outgoing.release_connection(to_others=self._is_borrowed)
+                rest = Rest(self._idle_limits, origin)
+                outgoing.release_connection(rest, to_others=self._is_borrowed)
+                if self._warm_keeper is not None:
+                    self._warm_keeper.note_rest(request.url, rest)
             else:
                 _note_if_all_sent(transport, progress)
                 outgoing.drop_connection()
@@ -392,11 +501,17 @@ class AiohttpTransport:
         """What is wrong where the owner of a borrowed session has closed it."""
         return TransportClosed(phase, "the session was closed") if self._connector.closed else None
 
-    def _failure(self, error: Exception, phase: Phase) -> DescopeNativeError:
+    def _failure(self, error: Exception, request: HttpRequest) -> DescopeNativeError:
         """What it means that this was raised."""
-        if phase == "connect":
-            return connect_failure(error, self._connect_timeout, has_proxy=self._proxy.url is not None)
-        return failure_once_sent(error, phase)
+        phase, url = request.progress.phase, request.url
+        if phase != "connect":
+            return failure_once_sent(error, phase)
+        has_proxy = self._proxies.proxy_for(url).url is not None
+        failure = connect_failure(error, self._connect_timeout, has_proxy=has_proxy)
+        if type(failure) is ConnectError and self._proxies.is_one_ignored(url):
+            problem = f"{failure.problem}; HTTPS_PROXY is set, and trust_env=True would use it"
+            return ConnectError(failure.reason, problem, failure.safe_to_retry)
+        return failure
 
 
 @contextmanager
@@ -452,33 +567,6 @@ async def _find_out_if_writes_are_held_back(loop: asyncio.AbstractEventLoop) -> 
         transport.abort()
 
 
-@attrs.frozen
-class _Proxy:
-    """Where a proxy is, and who it is told that we are: the latter stands in its header and nowhere else.
-
-    aiohttp's warnings and asyncio's debug output show the URL.
-    """
-
-    url: URL | None = None
-    authorization: str | None = attrs.field(default=None, repr=False)
-
-    @classmethod
-    def checked(cls, proxy: str | URL | None) -> Self:
-        if proxy is None or proxy == "":
-            return cls()
-        with suppress(ValueError, TypeError):
-            url = URL(proxy)
-            if url.scheme in {"http", "https"} and url.host and ":" not in (url.user or ""):  # RFC 7617 §2
-                return cls(url.origin(), _basic(url.user or "", url.password or ""))
-        raise InvalidRequestError("proxy must be an absolute http or https URL")
-
-
-def _basic(user: str, password: str) -> str | None:
-    if not user and not password:
-        return None
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
 def _has_unread(protocol: ResponseHandler) -> bool:
     """Whether bytes or an end of file wait in the kernel that the event loop has not come to yet."""
     transport = transport_of(protocol)
@@ -496,7 +584,9 @@ def _is_readable(sock: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _check_limits(connect_timeout: float, max_body: int) -> None:
+def _check_limits(connect_timeout: float, keepalive_timeout: float, max_body: int) -> None:
     if not is_positive(connect_timeout):
         raise InvalidRequestError("connect_timeout must be seconds, more than 0")
+    if not is_positive(keepalive_timeout):
+        raise InvalidRequestError("keepalive_timeout must be seconds, more than 0")
     check_max_body(max_body)

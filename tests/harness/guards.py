@@ -30,7 +30,7 @@ class WithCookieJar(AiohttpTransport):
 
     follows_redirects = False
 
-    async def _call(self, call: Call) -> Any:
+    async def _call(self, call: Call, *_: Any) -> Any:
         request = call.request
         request.progress.phase = "send"
         try:

@@ -23,6 +23,7 @@ from kit.servers import (
     session,
 )
 from kit.support import Watched, failure, finish
+from yarl import URL
 
 from descope_native import (
     DescopeNativeError,
@@ -33,6 +34,7 @@ from descope_native import (
     TransportClosed,
     UnexpectedResponse,
 )
+from descope_native.transports._aiohttp.idle import IdleLimits, Rest
 from descope_native.transports._aiohttp.wire import Wire
 from descope_native.transports.aiohttp import AiohttpTransport
 
@@ -324,7 +326,7 @@ def test_the_rest_of_a_connections_life_is_passed_on() -> None:
         mock.call.connection_lost(lost),
     ]
     assert not transport.mock_calls
-    wire.close_if_it_speaks()
+    wire.close_if_it_speaks(Rest(IdleLimits(55), URL("http://localhost")))
     wire.data_received(b"x")
     assert transport.mock_calls == [mock.call.abort()]
 

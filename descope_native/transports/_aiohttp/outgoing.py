@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import aiohttp
 
 from descope_native.transports import HttpRequest
+from descope_native.transports._aiohttp.idle import Rest
 from descope_native.transports._aiohttp.internals import (
     Connection,
     Destination,
@@ -52,6 +53,12 @@ class Outgoing:
         protocol = None if self.transport is None else self.transport.get_protocol()
         self.wire = protocol if isinstance(protocol, Wire) else None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether one that we know is clean, and its peer not about to close it."""
+        wire = self.wire
+        return wire is not None and wire.is_clean and (wire.rest is None or not wire.rest.is_over)
+
     def listen(self) -> Wire:
         """From here on, what comes over the connection is for this request."""
         transport = cast("asyncio.Transport", self.transport)
@@ -62,14 +69,27 @@ class Outgoing:
             self.wire.listen()
         return self.wire
 
-    def release_connection(self, *, to_others: bool) -> None:
+    def release_connection(self, rest: Rest, *, to_others: bool) -> None:
         """Give it back to its pool, from where others than we may take it."""
         wire = cast("Wire", self.wire)
         if to_others:
-            wire.lend()
+            wire.lend(rest)
         else:
-            wire.close_if_it_speaks()
+            wire.close_if_it_speaks(rest)
         self._connection.release()
+
+    def park_connection(self, rest: Rest) -> None:
+        """Give a clean connection, over which nothing was sent, to a pool of ours."""
+        wire = self.listen()
+        wire.is_clean = True
+        wire.close_if_it_speaks(rest)
+        self._connection.release()
+
+    def drop_dirty_connection(self) -> None:
+        """Close one that was to be used. As a rule its peer has just closed it."""
+        if self.wire is not None and self.wire.rest is not None:
+            self.wire.rest.end_by_peer()
+        self.drop_connection()
 
     def drop_connection(self) -> None:
         """Close it, with what is still to be sent: that would be, whenever the peer comes to read it."""

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from descope_native.transports._aiohttp.framing import MAX_LINE, BodyEnd
+from descope_native.transports._aiohttp.idle import Rest
 from descope_native.transports._aiohttp.internals import HttpProcessingError, end_reading
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ _END_OF_HEAD: Final = re.compile(rb"\n\r?\n")
 _INTERIM: Final = re.compile(  # RFC 9110 §15.2; a 101 is no announcement, but an answer
     rb"(?>[\r\n]*+HTTP/1\.[01] 1(?!01)\d\d(?: [^\r\n]*+)?\r?\n(?:[^\r\n]++\r?\n)*+\r?\n)++"
 )
+
+_REQUEST_TIMEOUT: Final = re.compile(rb"HTTP/1\.[01] 408 ")
 
 _NOT_HTTP: Final = "the answer is not HTTP"
 _TWO_LENGTHS: Final = "the answer has two lengths"
@@ -59,17 +62,22 @@ class Wire(asyncio.Protocol):
         is_clean: the answer is over, and nothing has come since.
         is_early: the answer began before all of the request had left this process.
         body: where the answer ends; nowhere, until its head is there.
+        rest: since when it idles; None while a call has it.
     """
 
     def __init__(self, transport: asyncio.Transport, parser: "ResponseHandler") -> None:
         self._transport = transport
         self._parser = parser
+        self.rest: Rest | None = None
         self.listen()
 
     def listen(self) -> None:
         """A request goes out, and an answer may come."""
         self.is_clean = False
         self.is_early = False
+        if self.rest is not None:
+            self.rest.is_taken = True
+            self.rest = None
         self.body = _UNKNOWN_END
         self._is_held_back = False
         self._head = bytearray()
@@ -87,18 +95,23 @@ class Wire(asyncio.Protocol):
     def _note_that_it_left(self) -> None:
         self._is_held_back = False
 
-    def close_if_it_speaks(self) -> None:
+    def close_if_it_speaks(self, rest: Rest) -> None:
         """The connection waits in a pool of ours: nobody may say anything."""
         self._take = self._close
+        self.rest = rest
 
-    def lend(self) -> None:
+    def lend(self, rest: Rest) -> None:
         """The connection waits in a pool from where others may take it."""
         self._take = self._pass_to_owner
+        self.rest = rest
 
     def data_received(self, data: bytes) -> None:
         self._take(data)
 
-    def _close(self, _: bytes) -> None:
+    def _close(self, data: bytes) -> None:
+        # A peer that tells why it closes an idle connection does not mean us with it (RFC 9110 §15.5.9).
+        if self.rest is not None and _REQUEST_TIMEOUT.match(data):
+            self.rest.end_by_peer()
         self._transport.abort()
 
     def _pass_to_owner(self, data: bytes) -> None:
@@ -174,12 +187,16 @@ class Wire(asyncio.Protocol):
     # --- the rest of a connection's life
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.rest is not None and exc is not None:
+            self.rest.end_by_peer()
         if self._head:
             head, self._head = bytes(self._head), bytearray()
             self._parser.data_received(head)
         self._parser.connection_lost(exc)
 
     def eof_received(self) -> None:
+        if self.rest is not None:
+            self.rest.end_by_peer()
         self._parser.eof_received()
 
     def pause_writing(self) -> None:

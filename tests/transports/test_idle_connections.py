@@ -1,0 +1,334 @@
+"""Idle connections: how long they are used again, what is learned of their peers, and keeping one warm."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from kit.certs import Authority
+from kit.servers import Connection, Script, Server, answer, answering, serve, unused_port
+from kit.support import PROJECT, finish
+from yarl import URL
+
+from descope_native import (
+    AiohttpTransport,
+    ConnectError,
+    InMemoryTransport,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    TLSError,
+    TransportClosed,
+)
+
+TOKEN = {"sessionJwt": "s.e.s"}
+
+
+@asynccontextmanager
+async def called_once(script: Script, **options: Any) -> AsyncIterator[tuple[AiohttpTransport, Server]]:
+    """A transport that has made one call, so that a connection idles."""
+    async with serve(script) as server, AiohttpTransport.open(**options) as transport:
+        await finish(transport, server.url())
+        yield transport, server
+
+
+def kept(*headers: str) -> Script:
+    return answering(answer(200, dict(TOKEN), *headers))
+
+
+class Clock:
+    """By which connections idle here, so that no test depends on how busy the machine is."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("descope_native.transports._aiohttp.idle.now", clock)
+    return clock
+
+
+# --- how long a connection is used again
+
+
+async def test_a_connection_is_used_again_until_its_limit(clock: Clock) -> None:
+    """55 seconds, below the limits of the usual load balancers; afterwards a fresh one is opened."""
+    async with called_once(kept()) as (transport, server):
+        clock.time += 54.9
+        await finish(transport, server.url())
+        assert len(server.connections) == 1
+        clock.time += 55.1
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "limit"),
+    [
+        ("Keep-Alive: timeout=20", 17.95),
+        ("Keep-Alive: max=100, timeout=5", 4.45),
+        ('keep-alive: TIMEOUT = "5"', 4.45),
+        ("Keep-Alive: timeout=0", 0.0),
+        ("Keep-Alive: timeout=400", 55),
+        ("Keep-Alive: timeout=soon", 55),
+        ("Keep-Alive: max=1", 55),
+        ("Kept-Alive: timeout=5", 55),
+    ],
+)
+async def test_a_limit_that_the_peer_names_is_obeyed_with_a_margin(
+    header: str, limit: float, clock: Clock
+) -> None:
+    """A tenth, and the time that a request takes. Apache and Node say it."""
+    async with called_once(kept(header)) as (transport, server):
+        clock.time += max(limit - 0.01, 0)
+        await finish(transport, server.url())
+        assert len(server.connections) == 1
+        clock.time += limit + 0.01
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+async def close_all(server: Server) -> None:
+    """As a peer does whose connections have idled long enough."""
+    for connection in server.connections:
+        connection.finish()
+    await server.all_gone()
+
+
+async def test_a_close_while_idle_is_learned_from(clock: Clock) -> None:
+    """Once a peer has closed an idle connection, none is used again that has idled nearly as long."""
+    async with called_once(kept()) as (transport, server):
+        clock.time += 20
+        await close_all(server)
+        await finish(transport, server.url())
+        clock.time += 17.9
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+        clock.time += 18
+        await finish(transport, server.url())
+        assert len(server.connections) == 3
+
+
+async def test_a_reset_while_idle_is_learned_from_too(clock: Clock) -> None:
+    """Some balancers say nothing before."""
+    async with called_once(kept()) as (transport, server):
+        clock.time += 20
+        server.connections[0].reset()
+        await server.all_gone()
+        await finish(transport, server.url())
+        clock.time += 18
+        await finish(transport, server.url())
+        assert len(server.connections) == 3
+
+
+async def test_what_was_learned_is_forgotten(clock: Clock) -> None:
+    """After ten minutes: a deploy closes everything at once, and says nothing of later connections."""
+    async with called_once(kept()) as (transport, server):
+        clock.time += 1
+        await close_all(server)
+        clock.time += 601
+        await finish(transport, server.url())
+        clock.time += 50
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+async def test_a_close_after_the_limit_teaches_nothing(clock: Clock) -> None:
+    """The connection was not going to be used."""
+    async with called_once(kept(), keepalive_timeout=10) as (transport, server):
+        clock.time += 20
+        await close_all(server)
+        await finish(transport, server.url())
+        clock.time += 9.9
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize(("status", "connections"), [(408, 3), (200, 2)])
+async def test_a_408_on_an_idle_connection_is_its_end_too(
+    status: int, connections: int, clock: Clock
+) -> None:
+    """HAProxy says it to a connection that nobody uses. Anything else that comes unasked teaches nothing."""
+    async with called_once(kept()) as (transport, server):
+        clock.time += 20
+        server.connections[0].send(answer(status, b""))
+        await server.all_gone()
+        await finish(transport, server.url())
+        clock.time += 18
+        await finish(transport, server.url())
+        assert len(server.connections) == connections
+
+
+def closing_after(seconds: float) -> Script:
+    """Answers, and closes a connection that has idled for so long."""
+
+    async def script(connection: Connection) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    request = await connection.request()
+            except TimeoutError:
+                connection.finish()
+                return
+            if not request:
+                return
+            connection.send(answer(200, dict(TOKEN)))
+
+    return script
+
+
+async def test_no_call_is_lost_at_the_idle_edge() -> None:
+    """300 calls over six connections, 30 ms around the limit that the peer has shown once."""
+    limit = 0.3
+    async with serve(closing_after(limit)) as server, AiohttpTransport.open() as transport:
+        await finish(transport, server.url())
+        await server.all_gone()
+
+        async def caller(number: int) -> None:
+            for turn in range(50):
+                await finish(transport, server.url())
+                await asyncio.sleep(limit + 0.03 * ((turn + number) % 7 - 3) / 3)
+
+        await asyncio.gather(*(caller(number) for number in range(6)))
+
+
+async def test_a_borrowed_pool_has_its_owners_limit_and_ours(clock: Clock) -> None:
+    """The lower one counts."""
+    async with serve(kept()) as server, aiohttp.ClientSession() as session:
+        transport = AiohttpTransport(session, keepalive_timeout=10)
+        await finish(transport, server.url())
+        clock.time += 9.9
+        await finish(transport, server.url())
+        assert len(server.connections) == 1
+        clock.time += 10.1
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+# --- keeping one warm
+
+
+async def test_warm_opens_a_connection_that_the_first_call_uses() -> None:
+    """Without `keep_warm` as well; a second `warm` opens no other."""
+    async with serve(kept()) as server, AiohttpTransport.open() as transport:
+        finisher = NativeOAuthFinisher(PROJECT, transport, base_url=server.url())
+        await finisher.warm()
+        await finisher.warm()
+        await server.until(lambda: len(server.connections) == 1)
+        assert server.received == b""
+        await finish(transport, server.url())
+        assert len(server.connections) == 1
+
+
+async def test_warm_raises_what_connecting_raises() -> None:
+    """So that a wrong host is found at deploy; the error names it. In memory there is nothing to warm."""
+    port = unused_port()
+    async with NativeOAuthFinisher.open(PROJECT, base_url=f"http://localhost:{port}") as finisher:
+        with pytest.raises(ConnectError, match=f"localhost:{port}"):
+            await finisher.warm()
+    async with serve(kept(), Authority().certify().server_context()) as server:
+        url = server.url("https")
+        async with NativeOAuthFinisher.open(PROJECT, base_url=url) as finisher:
+            with pytest.raises(TLSError):
+                await finisher.warm()
+    await NativeOAuthFinisher(PROJECT, InMemoryTransport(lambda _: None)).warm()  # type: ignore[arg-type,return-value]  # never called
+
+
+@pytest.mark.parametrize("options", [{"reuse_connections": False}, {}], ids=["fresh", "borrowed"])
+async def test_warm_tries_a_connection_where_none_can_be_kept(options: dict[str, Any]) -> None:
+    """It proves that the service can be reached, and leaves nothing behind."""
+    async with serve(kept()) as server, aiohttp.ClientSession() as session:
+        if options:
+            async with AiohttpTransport.open(**options) as transport:
+                await transport.warm(URL(server.url()))
+        else:
+            await AiohttpTransport(session).warm(URL(server.url()))
+        await server.until(lambda: len(server.connections) == 1)
+        await server.all_gone()
+
+
+async def test_a_closed_transport_is_not_warmed() -> None:
+    """As it makes no calls."""
+    async with serve(kept()) as server:
+        async with AiohttpTransport.open() as transport:
+            pass
+        with pytest.raises(TransportClosed):
+            await transport.warm(URL(server.url()))
+
+
+async def test_a_warm_transport_opens_the_next_connection_before_the_last_is_too_old() -> None:
+    """After each limit there is another one, and a call finds it ready at any time."""
+    async with called_once(kept(), keepalive_timeout=0.5, keep_warm=True) as (transport, server):
+        await server.until(lambda: len(server.connections) >= 2)
+        before = len(server.connections)
+        await finish(transport, server.url())
+        assert len(server.connections) == before
+        assert not all(each.ended for each in server.connections)
+
+
+async def test_a_warm_connection_that_dies_is_replaced() -> None:
+    """Its peer has closed it; a second later another one is ready, though nobody called."""
+    async with called_once(closing_after(0.3), keep_warm=True) as (_, server):
+        await server.until(lambda: len(server.connections) >= 2)
+
+
+async def test_a_peer_that_closes_unused_connections_is_not_hammered() -> None:
+    """The pause doubles: within three seconds there are two attempts, not dozens."""
+
+    async def script(connection: Connection) -> None:
+        if len(server.connections) == 1:
+            await connection.request()
+            connection.send(answer(200, dict(TOKEN)))
+        connection.finish()
+
+    async with serve(script) as server, AiohttpTransport.open(keep_warm=True) as transport:
+        await finish(transport, server.url())
+        await asyncio.sleep(3)
+        assert 2 <= len(server.connections) <= 4
+
+
+async def test_a_peer_that_is_gone_is_told_in_the_log_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After many failures in a row, and not before."""
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._MAX_PAUSE", 0.01)
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._WARN_AFTER", 3)
+    async with AiohttpTransport.open(keep_warm=True) as transport:
+        async with serve(closing_after(0.05)) as server:
+            await finish(transport, server.url())
+        async with asyncio.timeout(20):
+            while not [each for each in caplog.records if "kept warm" in each.getMessage()]:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
+    told = [each.getMessage() for each in caplog.records if "kept warm" in each.getMessage()]
+    assert told == [f"no connection to {server.url()} can be kept warm (ConnectError)"]
+
+
+async def test_many_calls_share_one_warm_connection() -> None:
+    """While a call has the connection no other is opened for it, unless it takes long."""
+    async with called_once(kept(), keep_warm=True) as (transport, server):
+        for _ in range(50):
+            await finish(transport, server.url())
+        assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"keepalive_timeout": 0}, "keepalive_timeout"),
+        ({"keepalive_timeout": None}, "keepalive_timeout"),
+        ({"keepalive_timeout": float("inf")}, "keepalive_timeout"),
+        ({"keep_warm": True, "reuse_connections": False}, "keep_warm"),
+    ],
+    ids=["zero", "none", "endless", "warm without reuse"],
+)
+async def test_a_limit_that_cannot_be_right_is_refused(options: dict[str, Any], name: str) -> None:
+    """By name, before anything is opened."""
+    with pytest.raises(InvalidRequestError, match=name):
+        await AiohttpTransport.open(**options).__aenter__()
