@@ -94,7 +94,8 @@ async def asgi(app: Any) -> AsyncIterator[Post]:
 
 def posting_with_httpx(client: Any) -> Post:
     async def post(body: bytes, content_type: str = "application/json") -> Answer:
-        response = await client.post("/sign-in", content=body, headers={"Content-Type": content_type})
+        headers = {"Content-Type": content_type.encode()}  # httpx itself takes ASCII only
+        response = await client.post("/sign-in", content=body, headers=headers)
         cookies = response.headers.get_list("set-cookie")
         return Answer(response.status_code, cookies, response.content, response.headers)
 

@@ -69,7 +69,7 @@ async def stopped(
             env={
                 **os.environ,
                 "HOME": str(tmp_path),  # gunicorn makes a socket there
-                "PYTHONPATH": os.pathsep.join([str(APPS), *filter(None, sys.path)]),
+                "PYTHONPATH": os.pathsep.join([str(APPS), str(tmp_path), *filter(None, sys.path)]),
                 "DESCOPE_PROJECT_ID": fake.project_id,
                 "DESCOPE_BASE_URI": base_url,
                 "SIGN_IN_TIMEOUT": "60",
@@ -119,11 +119,15 @@ async def test_a_call_ends_within_a_longer_graceful_timeout(server: str, tmp_pat
 
 async def test_a_call_is_cancelled_after_uvicorns_shorter_graceful_timeout(tmp_path: Path) -> None:
     """What the guide warns of: an answer that does not say what to do, and a traceback."""
-    end = await stopped("uvicorn", grace=1, delay=50, tmp_path=tmp_path)
+    logged = "import logging\nlogging.basicConfig(level=logging.INFO)\nfrom fastapi_app import app\n"
+    (tmp_path / "logged.py").write_text(logged)
+    end = await stopped("uvicorn", app="logged:app", grace=1, delay=50, tmp_path=tmp_path)
     assert end.answer
     assert (end.answer.status, end.answer.cookies) == (500, [])
     assert end.answer.headers["Content-Type"].startswith("text/plain")
     assert "CancelledError" in end.log
+    (line,) = re.findall(r"descope_native:finish .*error=.*", end.log)
+    assert "outcome=unknown" in line
 
 
 async def test_what_uvicorn_cancels_is_answered_where_the_guides_middleware_is(tmp_path: Path) -> None:

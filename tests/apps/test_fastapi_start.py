@@ -40,7 +40,9 @@ class Device:
         self.client, self.fake = client, fake
 
     async def post(self, path: str, content: bytes, content_type: str = "application/json") -> Answer:
-        response = await self.client.post(path, content=content, headers={"Content-Type": content_type})
+        response = await self.client.post(
+            path, content=content, headers={"Content-Type": content_type.encode()}
+        )
         cookies = response.headers.get_list("set-cookie")
         return Answer(response.status_code, cookies, response.content, response.headers)
 

@@ -105,9 +105,25 @@ OTHER_TYPES = (
     "application/xml",
     "application/msgpack",
     "application/jsonx",
+    "application/json\xe9",
+    "application/",
+    ";",
     "application/json, text/plain",
 )
-CHARSETS = ("utf-8", "UTF-16", "latin-1", "bogus", "base64", "idna", "unicode_escape", "undefined", '"', "")
+CHARSETS = (
+    "utf-8",
+    "\xe9",
+    "utf-8; charset=utf-16",
+    "UTF-16",
+    "latin-1",
+    "bogus",
+    "base64",
+    "idna",
+    "unicode_escape",
+    "undefined",
+    '"',
+    "",
+)
 
 
 @every_framework
