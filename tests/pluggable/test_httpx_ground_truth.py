@@ -21,9 +21,7 @@ SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
 async def test_no_fault_makes_httpx_lie(share: float, tls: bool) -> None:
     """20,000 calls in all: what is said of each agrees with the servers' record."""
     calls = round(CALLS * share)
-    figures = await run(
-        calls, SEED, tls=tls, reuse=False, open_transport=HttpxTransport.open, patience=5.0
-    )
+    figures = await run(calls, SEED, tls=tls, reuse=False, open_transport=HttpxTransport.open, patience=5.0)
     print(figures)
     assert figures.violations == []
     assert figures.calls == calls
