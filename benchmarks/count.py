@@ -15,9 +15,9 @@ from typing import Final
 
 TELLING: Final = frozenset({
     *("EMPTY_PAYLOAD", "_loop", "certificate_error", "exception", "is_connected", "os_error"),
-    *("proxy_headers", "raw_headers", "send_connection_reuseconn", "send_request_end", "send_request_exception"),
-    *("send_request_start", "set_exception", "set_response_params", "should_close", "total_bytes"),
-    *("trace_config_ctx", "write_headers"),
+    *("proxy_headers", "raw_headers", "send_connection_reuseconn", "send_request_end"),
+    *("send_request_exception", "send_request_start", "set_exception", "set_response_params"),
+    *("should_close", "total_bytes", "trace_config_ctx", "write_headers"),
 })  # fmt: skip
 """Undocumented attributes of aiohttp, as in tests/transports/test_internals.py."""
 
