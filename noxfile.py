@@ -26,7 +26,7 @@ APPS: Final = "tests/apps"
 OTHER_CLIENTS: Final = "tests/other_clients"
 ELSEWHERE: Final = (f"--ignore={APPS}", f"--ignore={OTHER_CLIENTS}")
 # What the transports are tested by: also on another event loop, parser, and aiohttp.
-TRANSPORT_TESTS: Final = ("tests/contract", "tests/transports")
+TRANSPORT_TESTS: Final = ("tests/contract", "tests/pluggable", "tests/transports")
 BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
 FAST: Final = ("-m", "not slow and not apps")
 

@@ -117,6 +117,7 @@ class Service:
     """A finisher, its transport, and what the service behind it has received."""
 
     answers: Sequence[Answer]
+    url: str
     received: list[Received] = attrs.field(factory=list)
     arrived: asyncio.Event = attrs.field(factory=asyncio.Event)
     transport: Any = None
@@ -144,7 +145,7 @@ Answering = Callable[..., AbstractAsyncContextManager[Service]]
 @asynccontextmanager
 async def answering_in_memory(*answers: Answer, prefix: str = "", **options: Any) -> AsyncIterator[Service]:
     """`answers` in their order, the last one for ever."""
-    service = Service(answers)
+    service = Service(answers, f"http://localhost{prefix}")
 
     async def handle(request: HttpRequest) -> HttpResponse:
         headers = list(request.headers.items())
@@ -154,12 +155,8 @@ async def answering_in_memory(*answers: Answer, prefix: str = "", **options: Any
         return HttpResponse(answer.status, answer.headers, answer.body)
 
     service.transport = InMemoryTransport(handle)
-    service.finisher = NativeOAuthFinisher(
-        PROJECT, service.transport, base_url=f"http://localhost{prefix}", **options
-    )
-    service.starter = NativeOAuthStarter(
-        PROJECT, service.transport, base_url=f"http://localhost{prefix}", **options
-    )
+    service.finisher = NativeOAuthFinisher(PROJECT, service.transport, base_url=service.url, **options)
+    service.starter = NativeOAuthStarter(PROJECT, service.transport, base_url=service.url, **options)
     try:
         yield service
     finally:
@@ -171,19 +168,16 @@ async def answering_over_aiohttp(
     *answers: Answer, prefix: str = "", **options: Any
 ) -> AsyncIterator[Service]:
     """The same, by hand-made bytes over a real connection."""
-    service = Service(answers)
+    service = Service(answers, "")
 
     async def script(connection: Connection) -> None:
         while request := await connection.request():
             connection.send((await service.answer(Received.read_from(request))).as_http())
 
     async with serve(script) as server, AiohttpTransport.open() as service.transport:
-        service.finisher = NativeOAuthFinisher(
-            PROJECT, service.transport, base_url=server.url() + prefix, **options
-        )
-        service.starter = NativeOAuthStarter(
-            PROJECT, service.transport, base_url=server.url() + prefix, **options
-        )
+        service.url = server.url() + prefix
+        service.finisher = NativeOAuthFinisher(PROJECT, service.transport, base_url=service.url, **options)
+        service.starter = NativeOAuthStarter(PROJECT, service.transport, base_url=service.url, **options)
         yield service
 
 

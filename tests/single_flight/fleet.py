@@ -24,7 +24,8 @@ import attrs
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from kit.support import raw_server, read_request
+from kit.servers import Connection, answer, serve
+from kit.support import Received
 from store_servers import StoreServer, dump
 
 from descope_native import errors
@@ -159,10 +160,10 @@ class Fleet:
 
     # --- what the service does
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while (request := await read_request(reader)) is not None:
+    async def serve(self, connection: Connection) -> None:
+        while request := await connection.request():
             self.figures.received += 1
-            proof = self.proofs[json.loads(request.body)["code"]]
+            proof = self.proofs[json.loads(Received.read_from(request).body)["code"]]
             if proof.is_spent:
                 self.violate(f"a spent code was sent again ({proof.fault})")
             proof.received += 1
@@ -170,23 +171,19 @@ class Fleet:
             proof.is_spent = fault != "429"
             if self.rng.random() < 0.3:
                 await asyncio.sleep(self.rng.random() * 0.05)
-            if fault == "cut":
-                return
             if fault == "never":
                 await asyncio.sleep(AMPLE)
-                return
+            if fault in {"cut", "never"}:
+                return connection.finish()
             if fault == "slow":
                 await asyncio.sleep(0.2 + self.rng.random() * 0.4)
-            writer.write(self.answer(proof, fault))
-            await writer.drain()
+            connection.send(self.answer_to(proof, fault))
+        return None
 
-    def answer(self, proof: Proof, fault: str) -> bytes:
+    def answer_to(self, proof: Proof, fault: str) -> bytes:
         if fault in {"session", "slow"}:
-            body = {"sessionJwt": self.token(proof), "user": {"name": f"Ada {self.salt}"}}
-            status, text = 200, json.dumps(body).encode()
-        else:
-            status, text = int(fault), json.dumps({"errorMessage": f"no {self.salt}"}).encode()
-        return f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
+            return answer(200, {"sessionJwt": self.token(proof), "user": {"name": f"Ada {self.salt}"}})
+        return answer(int(fault), {"errorMessage": f"no {self.salt}"})
 
     def token(self, proof: Proof) -> str:
         return f"token.{proof.code}"
@@ -327,8 +324,8 @@ async def run(
         server = await stack.enter_async_context(StoreServer(store))
         options = {"store": server.socket, "without": without, "when": when_store_fails}
         fleet = Fleet(figures, random.Random(seed), options, server)
-        port = await stack.enter_async_context(raw_server(fleet.serve))
-        options["service"] = f"http://localhost:{port}"
+        service = await stack.enter_async_context(serve(fleet.serve))
+        options["service"] = service.url()
         workers = [Worker(fleet) for _ in range(WORKERS)]
         await asyncio.gather(*(worker.start() for worker in workers))
         async with asyncio.TaskGroup() as trouble:

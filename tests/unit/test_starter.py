@@ -3,6 +3,7 @@
 import json
 import logging
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -34,10 +35,7 @@ DEEP: Any = json.loads("[" * 70 + "]" * 70)
 STARTED = {"clientId": "com.example.app", "stateId": "state-1", "nonce": "nonce-1", "implicit": True}
 
 
-def starting(
-    *answers: HttpResponse | Exception, **options: Any
-) -> tuple[NativeOAuthStarter, list[HttpRequest]]:
-    """A starter whose service answers with each of these in turn, and what it was sent."""
+def answering_with(*answers: HttpResponse | Exception) -> Callable[[HttpRequest], HttpResponse]:
     left = list(answers)
 
     def answer(_: HttpRequest) -> HttpResponse:
@@ -46,7 +44,14 @@ def starting(
             raise said
         return said
 
-    transport = InMemoryTransport(answer)
+    return answer
+
+
+def starting(
+    *answers: HttpResponse | Exception, **options: Any
+) -> tuple[NativeOAuthStarter, list[HttpRequest]]:
+    """A starter whose service answers with each of these in turn, and what it was sent."""
+    transport = InMemoryTransport(answering_with(*answers))
     return NativeOAuthStarter(PROJECT, transport, **options), transport.requests
 
 
@@ -57,9 +62,7 @@ def ok(**changed: Any) -> HttpResponse:
 async def test_a_start_is_what_the_phone_needs(answering: Answering) -> None:
     """Over both transports; the request has the provider and nothing that was not given."""
     async with answering(Answer(body=as_json(STARTED))) as service:
-        starter = NativeOAuthStarter(
-            PROJECT, service.transport, base_url=service.finisher._endpoint.url.origin()
-        )
+        starter = NativeOAuthStarter(PROJECT, service.transport, base_url=service.url)
         started = await starter.start(provider="google", login_options={}, refresh_jwt="")
         assert started == StartResult(
             state_id="state-1", client_id="com.example.app", nonce="nonce-1", implicit=True
@@ -262,13 +265,14 @@ async def test_a_start_may_be_repeated_where_its_outcome_is_unknown(
     failure: HttpResponse | Exception, kind: type[DescopeNativeError], safe: bool
 ) -> None:
     """It spends nothing. The error says so after pickling as well; the same error of a finish does not."""
-    starter, _ = starting(failure, failure)
+    starter, _ = starting(failure)
     with pytest.raises(kind) as caught:
         await starter.start(provider="google")
     assert caught.value.safe_to_retry is safe
     assert pickle.loads(pickle.dumps(caught.value)).safe_to_retry is safe
     if not isinstance(caught.value, RateLimitedError):
-        finisher = NativeOAuthFinisher(PROJECT, starter._transport)
+        transport = InMemoryTransport(answering_with(failure))
+        finisher = NativeOAuthFinisher(PROJECT, transport)
         with pytest.raises(kind) as spent:
             await finisher.finish(provider="google", state_id="s", id_token="t")
         assert not spent.value.safe_to_retry
