@@ -146,7 +146,8 @@ def tests_slow(session: nox.Session) -> None:
     install_wheel(session, *group("tests"), *group("bench"))
     run_all_tests(session, "-m", "slow", *ELSEWHERE)
     # All of its calls; the other sessions make fewer.
-    run_all_tests(session, "-m", "not slow", "tests/transports/test_ground_truth.py")
+    ground_truth = ("tests/single_flight/test_fleet.py", "tests/transports/test_ground_truth.py")
+    run_all_tests(session, "-m", "not slow", *ground_truth)
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])

@@ -162,7 +162,7 @@ class SingleFlight:
         codec: Codec[T],
     ) -> Told[T]:
         loop = asyncio.get_running_loop()
-        seconds = deadline - loop.time()
+        seconds = max(deadline - loop.time(), 0.0)
         while True:
             if (kept := self._kept.get(key)) is not None:
                 ticket.how = "replayed"

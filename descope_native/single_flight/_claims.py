@@ -5,8 +5,8 @@ import logging
 import os
 import random
 import struct
-from collections.abc import Awaitable
-from typing import Final, Generic, TypeVar
+from collections.abc import Coroutine
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -59,8 +59,8 @@ class Claim(Generic[T]):
     async def obtain(self, flight: Flight[T]) -> Told[T] | None:
         """None where this worker is to send the proof, else what there is to tell instead."""
         loop = asyncio.get_running_loop()
-        terms, own_phase, seconds = self._terms, flight.phase, flight.deadline - loop.time()
-        self._mark = _MARK.pack(os.urandom(16), max(seconds, 0.0) + terms.timeout)
+        terms, own_phase, seconds = self._terms, flight.phase, max(flight.deadline - loop.time(), 0.0)
+        self._mark = _MARK.pack(os.urandom(16), seconds + terms.timeout)
         is_waiting = False
         while True:
             asked = loop.time()
@@ -139,10 +139,31 @@ def _elsewhere() -> Phase:
     return "wait"
 
 
-async def _ask(asking: Awaitable[Answer], seconds: float) -> tuple[Answer | None, str]:
-    """What the store answers, or the kind of failure. Whatever it raises costs nobody a session."""
+async def _ask(asking: Coroutine[Any, Any, Answer], seconds: float) -> tuple[Answer | None, str]:
+    """What the store answers, or the kind of failure. Whatever it raises costs nobody a session.
+
+    It is asked in a task of its own, which is not waited for once the time is up: a client may take long to
+    notice that it is cancelled. redis-py 5.0 does, where a connection is being made.
+    """
+    task = asyncio.create_task(asking)
+    _asked.add(task)
+    task.add_done_callback(_forget)
     try:
-        async with asyncio.timeout(seconds):
-            return await asking, ""
-    except Exception as error:  # noqa: BLE001 -- see above
-        return None, type(error).__name__
+        await asyncio.wait({task}, timeout=seconds)
+    finally:
+        if not task.done():
+            task.cancel()
+    if not task.done():
+        return None, "TimeoutError"
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    return (task.result(), "") if error is None else (None, type(error).__name__)
+
+
+_asked: Final[set[asyncio.Task[Any]]] = set()
+"""Until they are done, since the event loop itself holds no task."""
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _asked.discard(task)
+    if not task.cancelled():
+        task.exception()  # or asyncio would complain that nobody looked

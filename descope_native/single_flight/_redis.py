@@ -41,7 +41,9 @@ class RedisStore:
     Args:
         redis: a client of ``redis.asyncio`` (``Redis``, ``RedisCluster``, or what ``Sentinel`` hands out) or
             of ``valkey.asyncio``. It is borrowed: whoever made it closes it. The user that it logs in as
-            needs ``+eval +get +set +del +pttl``. Its ``decode_responses`` may be either.
+            needs ``+eval +get +set +del +pttl``. Its ``decode_responses`` may be either. Give it a
+            ``BlockingConnectionPool``: the usual pool raises where all of its connections are in use, and
+            that counts as a store that is away.
         prefix: what all keys begin with.
 
     Raises:

@@ -36,9 +36,9 @@ class Store(Protocol):
     * each method is atomic, whoever calls at the same time from other processes and machines;
     * what was acknowledged is kept until its time is up, by one clock for all callers;
     * a method that is called again with the same arguments, because its answer was lost, does no harm;
-    * failures are raised, of whatever type, and cancellation passes through untouched.
+    * failures are raised, of whatever type.
 
-    `SingleFlight` bounds how long it waits for each of them.
+    `SingleFlight` bounds how long it waits for each of them, and cancels what takes longer.
     """
 
     async def claim(self, key: bytes, claim: bytes, seconds: float, /) -> Found:

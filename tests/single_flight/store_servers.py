@@ -30,13 +30,16 @@ PROGRAMS: Final = dict(_found())
 
 
 class StoreServer:
-    """One server, on a socket in a folder of its own. What it has acknowledged survives a kill."""
+    """One server, on a socket in a folder of its own.
+
+    What it has acknowledged survives a kill: it is in the hands of the system by then.
+    """
 
     def __init__(self, name: str, *options: str) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="store-")
         self._command = [
             *(str(PROGRAMS[name]), "--port", "0", "--unixsocket", self.socket, "--dir", self._folder.name),
-            *("--save", "", "--appendonly", "yes", "--appendfsync", "always", "--loglevel", "warning"),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", "no", "--loglevel", "warning"),
             *options,
         ]
         self._process: subprocess.Popen[bytes] | None = None

@@ -132,6 +132,27 @@ async def test_a_deadline_counts_where_the_store_is_slow() -> None:
             task.cancel()
 
 
+async def test_a_store_that_will_not_be_cancelled_is_not_waited_for() -> None:
+    """Some clients take long to let go of a connection; one may even be cancelled by itself."""
+    service, loop = Service(), asyncio.get_running_loop()
+
+    async def cling() -> None:
+        try:
+            await asyncio.sleep(0.3)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.5)
+            raise ConnectionError(SECRET) from None
+
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    store = Counting(before={"claim": cling, "settle": give_up})
+    async with workers(1, service, store, store_timeout=0.1) as (one,):
+        began = loop.time()
+        assert (await one.finish()).session_jwt == "s.code-1"
+        assert loop.time() - began < 0.4
+
+
 async def test_cancellation_passes_through_at_once() -> None:
     """Also while the store hangs."""
     service, store = Service(), Counting(before={"claim": hang})
