@@ -88,6 +88,7 @@ class HttpxTransport:
     * In ``connect``, ``NOT_SENT`` is said while TCP or TLS is being set up. A call that ends in the moment
       between the two says ``UNKNOWN``.
     * There is no proxy.
+    * Where other code holds the event loop beyond a deadline, an answer that came in time may be lost.
 
     httpx2's own debug log of these calls is left out, since it quotes the headers of answers.
     """
@@ -196,7 +197,7 @@ class HttpxTransport:
                 if left < 0:
                     return call.answer_without_body or too_large(response.status_code, self._max_body)
             return HttpResponse(response.status_code, _pairs(response), b"".join(parts))
-        except httpx2.HTTPError:
+        except (httpx2.HTTPError, OSError):
             if call.answer_without_body is None:
                 raise
             return call.answer_without_body
@@ -211,7 +212,8 @@ class HttpxTransport:
             return _connect_failure(error)
         if isinstance(error, httpx2.RemoteProtocolError) and not _is_end_of_file(error):
             return UnexpectedResponse(status, "the answer is not HTTP", is_damaged=True)
-        if isinstance(error, httpx2.ProtocolError | httpx2.NetworkError):
+        # Of TLS, once it is set up, what is raised is not even httpx2's.
+        if isinstance(error, httpx2.ProtocolError | httpx2.NetworkError | OSError):
             return ConnectionLost(phase, "the connection was lost before the answer was complete")
         return TransportError(phase, f"the transport failed ({type(error).__name__})")
 

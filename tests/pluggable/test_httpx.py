@@ -204,10 +204,11 @@ async def test_a_cause_is_looked_for(
         (httpx2.RemoteProtocolError("Server disconnected"), ConnectionLost),
         (httpx2.RemoteProtocolError("illegal status line"), UnexpectedResponse),
         (httpx2.LocalProtocolError("illegal header"), ConnectionLost),
+        (ssl.SSLError("bad record mac"), ConnectionLost),
         (httpx2.ConnectTimeout(""), TransportError),
         (RuntimeError("secret"), TransportError),
     ],
-    ids=["lost", "closed", "disconnected", "no HTTP", "header", "misnamed", "unknown"],
+    ids=["lost", "closed", "disconnected", "no HTTP", "header", "TLS", "misnamed", "unknown"],
 )
 async def test_no_name_of_an_exception_proves_anything(
     monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: type[DescopeNativeError]
