@@ -51,10 +51,10 @@ async def failure(transport: HttpxTransport, url: str, timeout: float = 5) -> De
     ("argument", "value"),
     [("ssl", True), ("limit", -1), ("limit", 1.5), ("connect_timeout", 0), ("max_body", 0)],
 )
-def test_an_argument_that_cannot_be_right_is_refused(argument: str, value: Any) -> None:
+async def test_an_argument_that_cannot_be_right_is_refused(argument: str, value: Any) -> None:
     """Before anything is opened, and by its name."""
     with pytest.raises(InvalidRequestError, match=f"^{argument} must be"):
-        HttpxTransport.open(**{argument: value})
+        await HttpxTransport.open(**{argument: value}).__aenter__()
 
 
 @pytest.mark.parametrize("limit", [0, None])
