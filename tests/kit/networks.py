@@ -50,8 +50,14 @@ def over_httpx(
     return HttpxTransport.open(ssl=None if ssl is True else ssl, **options)
 
 
+OF_HTTPX: Final = Promises(
+    reuses_connections=False,
+    refuses_early_answers=False,
+    tells_bad_heads=False,
+    reads_while_sending=False,
+)
 NETWORKS: Final = (
     Network("aiohttp", AiohttpTransport.open),
     Network("borrowed session", borrowing),
-    Network("httpx", over_httpx, Promises(reuses_connections=False, refuses_early_answers=False)),
+    Network("httpx", over_httpx, OF_HTTPX),
 )
