@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import errno
+import functools
 import logging
 import socket
 import ssl as tls
@@ -73,6 +74,12 @@ for _name in ("httpcore2.connection", "httpcore2.http11"):  # at DEBUG they quot
     logging.getLogger(_name).addFilter(_is_not_ours)
 
 
+@functools.cache
+def _default_context() -> tls.SSLContext:
+    """Made once: reading the system's certificates holds the event loop up."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class HttpxTransport:
     """Carries requests over httpx2's ``AsyncHTTPTransport``. Opened by `HttpxTransport.open`.
 
@@ -87,7 +94,11 @@ class HttpxTransport:
     * What a server says on a new connection before the request is there is taken for its answer.
     * In ``connect``, ``NOT_SENT`` is said while TCP or TLS is being set up. A call that ends in the moment
       between the two says ``UNKNOWN``.
+    * Its parser waits for the rest of what cannot become an answer, up to 100 KiB or the deadline, and takes no
+      status below 200 but those that announce another.
+    * It does not read while it sends: a large request that is refused half-way waits until its deadline.
     * There is no proxy.
+    * Where other code holds the event loop beyond a deadline, an answer that came in time may be lost.
 
     httpx2's own debug log of these calls is left out, since it quotes the headers of answers.
     """
@@ -114,7 +125,8 @@ class HttpxTransport:
         """An async context manager with connections of its own, closed at the end. It is entered once.
 
         Args:
-            ssl: None checks certificates as httpx2 does by itself; an ``SSLContext`` instead.
+            ssl: None checks certificates as httpx2 does by itself; an ``SSLContext`` instead, whose ALPN
+                httpx2 sets to HTTP/1.1.
             limit: connections at once; 0 or None for no limit.
             connect_timeout: seconds for DNS and TCP, and as many again for TLS.
             max_body: bytes that an answer's body may have.
@@ -132,8 +144,8 @@ class HttpxTransport:
         check_max_body(max_body)
         # No connection is kept: see the class. The places are counted here, where it is known who waits.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
-        verify = True if ssl is None else ssl
-        async with httpx2.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits) as network:
+        context = _default_context() if ssl is None else ssl
+        async with httpx2.AsyncHTTPTransport(verify=context, trust_env=False, limits=limits) as network:
             transport = cls(network, limit=limit, connect_timeout=connect_timeout, max_body=max_body)
             try:
                 yield transport
@@ -196,7 +208,7 @@ class HttpxTransport:
                 if left < 0:
                     return call.answer_without_body or too_large(response.status_code, self._max_body)
             return HttpResponse(response.status_code, _pairs(response), b"".join(parts))
-        except httpx2.HTTPError:
+        except (httpx2.HTTPError, OSError):
             if call.answer_without_body is None:
                 raise
             return call.answer_without_body
@@ -211,7 +223,8 @@ class HttpxTransport:
             return _connect_failure(error)
         if isinstance(error, httpx2.RemoteProtocolError) and not _is_end_of_file(error):
             return UnexpectedResponse(status, "the answer is not HTTP", is_damaged=True)
-        if isinstance(error, httpx2.ProtocolError | httpx2.NetworkError):
+        # Of TLS, once it is set up, what is raised is not even httpx2's.
+        if isinstance(error, httpx2.ProtocolError | httpx2.NetworkError | OSError):
             return ConnectionLost(phase, "the connection was lost before the answer was complete")
         return TransportError(phase, f"the transport failed ({type(error).__name__})")
 

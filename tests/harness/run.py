@@ -38,7 +38,8 @@ from descope_native.transports.aiohttp import AiohttpTransport
 
 MakeTransport = Callable[..., AiohttpTransport]
 OpenTransport = Callable[..., AbstractAsyncContextManager[Any]]
-"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool."""
+"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool, and does not promise
+to take an answer that came while other code held the loop."""
 
 _BATCH: Final = 500
 _TICK: Final = 0.005
@@ -385,7 +386,7 @@ class Run:
         else:
             phase = getattr(error, "phase", "")
             self.figures.ends[f"{error.outcome.value} {type(error).__name__} {phase}".strip()] += 1
-            if isinstance(error, RequestTimeout) and number in self.in_time:
+            if isinstance(error, RequestTimeout) and number in self.in_time and self.open_transport is None:
                 self.violate(f"call {number}: an answer in time was thrown away")
             if error.outcome is Outcome.NOT_SENT:
                 self.unsent[number] = type(error).__name__

@@ -10,6 +10,7 @@ import attrs
 from descope_native import Transport
 from descope_native.testing.transport_contract import Promises
 from descope_native.transports.aiohttp import AiohttpTransport
+from descope_native.transports.httpx import HttpxTransport
 
 
 class OpenTransport(Transport, Protocol):
@@ -42,4 +43,21 @@ async def borrowing(
         assert not session.closed
 
 
-NETWORKS: Final = (Network("aiohttp", AiohttpTransport.open), Network("borrowed session", borrowing))
+def over_httpx(
+    *, ssl: Any = True, reuse_connections: bool = False, **options: Any
+) -> AbstractAsyncContextManager[HttpxTransport]:
+    """`HttpxTransport`, which never reuses a connection."""
+    return HttpxTransport.open(ssl=None if ssl is True else ssl, **options)
+
+
+OF_HTTPX: Final = Promises(
+    reuses_connections=False,
+    refuses_early_answers=False,
+    tells_bad_heads=False,
+    reads_while_sending=False,
+)
+NETWORKS: Final = (
+    Network("aiohttp", AiohttpTransport.open),
+    Network("borrowed session", borrowing),
+    Network("httpx", over_httpx, OF_HTTPX),
+)

@@ -51,10 +51,10 @@ async def failure(transport: HttpxTransport, url: str, timeout: float = 5) -> De
     ("argument", "value"),
     [("ssl", True), ("limit", -1), ("limit", 1.5), ("connect_timeout", 0), ("max_body", 0)],
 )
-def test_an_argument_that_cannot_be_right_is_refused(argument: str, value: Any) -> None:
+async def test_an_argument_that_cannot_be_right_is_refused(argument: str, value: Any) -> None:
     """Before anything is opened, and by its name."""
     with pytest.raises(InvalidRequestError, match=f"^{argument} must be"):
-        HttpxTransport.open(**{argument: value})
+        await HttpxTransport.open(**{argument: value}).__aenter__()
 
 
 @pytest.mark.parametrize("limit", [0, None])
@@ -204,10 +204,11 @@ async def test_a_cause_is_looked_for(
         (httpx2.RemoteProtocolError("Server disconnected"), ConnectionLost),
         (httpx2.RemoteProtocolError("illegal status line"), UnexpectedResponse),
         (httpx2.LocalProtocolError("illegal header"), ConnectionLost),
+        (ssl.SSLError("bad record mac"), ConnectionLost),
         (httpx2.ConnectTimeout(""), TransportError),
         (RuntimeError("secret"), TransportError),
     ],
-    ids=["lost", "closed", "disconnected", "no HTTP", "header", "misnamed", "unknown"],
+    ids=["lost", "closed", "disconnected", "no HTTP", "header", "TLS", "misnamed", "unknown"],
 )
 async def test_no_name_of_an_exception_proves_anything(
     monkeypatch: pytest.MonkeyPatch, raised: Exception, kind: type[DescopeNativeError]

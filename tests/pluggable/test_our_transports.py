@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import aiohttp
 import pytest
+from kit.networks import OF_HTTPX
 
 from descope_native import Transport
 from descope_native.testing.transport_contract import Case, OpenTransport, Promises, Trust, cases
@@ -44,7 +45,7 @@ OURS: dict[str, tuple[OpenTransport, Promises]] = {
     "aiohttp": (own, Promises()),
     "aiohttp, fresh connections": (fresh, Promises(reuses_connections=False)),
     "aiohttp, a borrowed session": (borrowed, Promises()),
-    "httpx": (httpx, Promises(reuses_connections=False, refuses_early_answers=False)),
+    "httpx": (httpx, OF_HTTPX),
     "a recording": (recording, Promises()),
 }
 

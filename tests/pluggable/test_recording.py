@@ -50,6 +50,10 @@ def requested(body: bytes = b"{}", path: str = "/v1/auth/oauth/native/finish") -
     return HttpRequest(method="POST", url=URL(f"http://localhost{path}"), headers={}, body=body, timeout=5)
 
 
+def text_of(file: Path) -> str:
+    return file.read_text()
+
+
 async def recorded(
     file: Path, answer: bytes | HttpResponse | Exception, request: HttpRequest | None = None, **options: Any
 ) -> dict[str, Any]:
@@ -65,7 +69,7 @@ async def recorded(
         await transport.send(request or requested())
     except DescopeNativeError:
         assert isinstance(answer, Exception)
-    entry: dict[str, Any] = json.loads(file.read_text().splitlines()[-1])
+    entry: dict[str, Any] = json.loads(text_of(file).splitlines()[-1])
     return entry
 
 
@@ -190,8 +194,11 @@ async def test_a_token_keeps_its_form_and_the_claims_that_name_nobody(file: Path
     head, claims = parts_of(other)
     assert head == {"alg": "RS256", "kid": "[redacted]", "typ": "JWT"}
     assert claims == {
-        **{"exp": 1700000600, "iat": 1700000000, "drn": "DS"},
-        **{"sub": "[redacted]", "email": "[redacted]"},
+        "exp": 1700000600,
+        "iat": 1700000000,
+        "drn": "DS",
+        "sub": "[redacted]",
+        "email": "[redacted]",
     }
     assert other.split(".")[2] == "cmVkYWN0ZWQc"[:11] + "c"
     assert len(other.split(".")[2]) == len(token.split(".")[2])
@@ -208,8 +215,9 @@ async def test_headers_show_what_names_nobody(file: Path) -> None:
         "Location": "https://ada.example/?code=1",
         "X-1": "Ada",
     }
+    lasting = f"Expires={date}; Max-Age=60; HttpOnly; Secure; SameSite=None"
     cookies = [
-        f'DS="a.b.c"; Path=/; Domain=ada.example; Expires={date}; Max-Age=60; HttpOnly; Secure; SameSite=None',
+        f'DS="a.b.c"; Path=/; Domain=ada.example; {lasting}',
         "x1=string; Path=/ada; Max-Age=ada; Ada",
     ]
     answer = HttpResponse(200, (*headers.items(), *(("Set-Cookie", cookie) for cookie in cookies)))
@@ -221,7 +229,7 @@ async def test_headers_show_what_names_nobody(file: Path) -> None:
         ["cf-ray", "redacted"],
         ["Location", "https://redacted.example/"],
         ["x-redacted", "redacted"],
-        ["Set-Cookie", f"DS=e30.e30.c; Path=/; Expires={date}; Max-Age=60; HttpOnly; Secure; SameSite=None"],
+        ["Set-Cookie", f"DS=e30.e30.c; Path=/; {lasting}"],
         ["Set-Cookie", "redacted=redacted"],
     ]
     entry = await recorded(file, HttpResponse(429, (("Retry-After", "ada"), ("Content-Type", "ada"))))
@@ -263,9 +271,9 @@ async def test_a_request_is_recorded_in_words(file: Path) -> None:
     assert (entry["provider"], entry["proof"]) == ("[redacted]", "idToken")
 
 
-async def test_only_its_owner_can_read_it(file: Path) -> None:
+def test_only_its_owner_can_read_it(file: Path) -> None:
     """Whatever the process's umask says."""
-    await recorded(file, b"{}")
+    RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200)), file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -275,11 +283,15 @@ async def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path) 
         RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200)), tmp_path)
 
 
+def put_a_folder_there(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 async def test_a_session_is_not_lost_for_a_recording(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Where the disk is full, say: it is logged, and the answer handed over."""
     transport = RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200, (), b"{}")), file)
-    file.unlink()
-    file.mkdir()
+    put_a_folder_there(file)
     assert (await transport.send(requested())).body == b"{}"
     assert "a call could not be recorded (IsADirectoryError)" in caplog.text
 
@@ -301,13 +313,13 @@ async def test_a_sign_in_is_played_as_it_was(file: Path) -> None:
     started, real = await both(RecordingTransport(InMemoryTransport(fake), file))
     played_start, played = await both(ReplayTransport(file))
     assert played_start.state_id == "[redacted]"
-    assert started.state_id not in file.read_text()
+    assert started.state_id not in text_of(file)
     for fact in ("first_seen", "cookie_max_age", "session_expiration", "cookie_name", "drift"):
         assert getattr(played, fact) == getattr(real, fact)
     assert played.user.verified_email == real.user.verified_email
     assert played.session_jwt != real.session_jwt
     assert parts_of(played.session_jwt)[1]["exp"] == parts_of(real.session_jwt)[1]["exp"]
-    assert "ada" not in file.read_text().lower()
+    assert "ada" not in text_of(file).lower()
 
 
 FAILURES: list[DescopeNativeError] = [
@@ -327,7 +339,7 @@ FAILURES: list[DescopeNativeError] = [
 async def test_a_failure_is_played_as_it_was(file: Path, error: DescopeNativeError) -> None:
     """The same kind with the same facts, but for its text, which is the transport's own."""
     await recorded(file, error)
-    assert "ada" not in file.read_text()
+    assert "ada" not in text_of(file)
     request = requested()
     with pytest.raises(type(error)) as raised:
         await ReplayTransport(file).send(request)
@@ -405,7 +417,8 @@ async def test_calls_of_one_kind_are_played_in_order(file: Path) -> None:
 )
 def test_a_file_that_is_no_recording_is_refused_at_once(file: Path, line: str) -> None:
     """With the number of its line and without its text."""
-    good = '{"version": 1, "operation": "", "provider": null, "proof": null, "answer": {"status": 1, "headers": []}}'
+    asked = '{"version": 1, "operation": "", "provider": null, "proof": null'
+    good = asked + ', "answer": {"status": 1, "headers": []}}'
     file.write_text(f"{good}\n{line}\n")
     with pytest.raises(InvalidRequestError, match=r"^line 2 of the recording is none of version 1$"):
         ReplayTransport(file)

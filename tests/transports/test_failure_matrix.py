@@ -172,12 +172,27 @@ UNKNOWN_ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", UNKNOWN_ROWS)
+BAD_HEADS = (
+    *("12 not HTTP", "12 oversize header", "12 oversize status line", "12 too many headers", "20 101"),
+)
+
+
+@pytest.mark.parametrize("name", [name for name in UNKNOWN_ROWS if name not in BAD_HEADS])
 async def test_what_failed_after_the_request_left_is_unknown_and_not_repeated(
     network: Network, name: str
 ) -> None:
     """Rows 9 to 14, 19 and 20: the error and its facts, and a server that saw the code exactly once."""
-    row = UNKNOWN_ROWS[name]
+    await require_row(network, UNKNOWN_ROWS[name])
+
+
+@pytest.mark.needs("tells_bad_heads")
+@pytest.mark.parametrize("name", BAD_HEADS)
+async def test_a_bad_head_is_unknown_at_once(network: Network, name: str) -> None:
+    """Of these rows, what a client has to look at an unfinished head for."""
+    await require_row(network, UNKNOWN_ROWS[name])
+
+
+async def require_row(network: Network, row: Row) -> None:
     async with serve(row.script) as server, network.open() as transport:
         error = await failure(transport, server.url(), timeout=row.timeout)
         assert type(error) is row.error

@@ -139,6 +139,7 @@ async def test_a_peer_that_speaks_first_is_given_up_after_a_few_connections(netw
         assert len(server.connections) == 3
 
 
+@pytest.mark.needs("tells_bad_heads")
 async def test_what_follows_a_101_is_not_the_next_callers_answer(network: Network) -> None:
     """A switch of protocols that nobody asked for, and the answer after it: not ours, and nobody else's."""
 
@@ -156,6 +157,7 @@ async def test_what_follows_a_101_is_not_the_next_callers_answer(network: Networ
         assert (await finish(transport, server.url(), "second")).session_jwt == "second"
 
 
+@pytest.mark.needs("tells_bad_heads")
 async def test_a_status_below_100_is_an_answer(network: Network) -> None:
     """It announces nothing, so nothing more is waited for."""
     script = answering(b"HTTP/1.1 099 Whatever\r\nContent-Length: 0\r\n\r\n")
@@ -187,6 +189,7 @@ async def test_a_clean_connection_is_used_again_unless_told_otherwise(network: N
     assert server.received.count(b"\r\nConnection: close\r\n") == (0 if reuse else 2)
 
 
+@pytest.mark.needs("reads_while_sending")
 async def test_an_answer_to_a_request_that_is_half_sent_is_taken_and_the_rest_is_not_sent(
     network: Network,
 ) -> None:

@@ -19,6 +19,7 @@ text says what was seen. It needs the extra ``testing``.
 
 import asyncio
 import importlib
+from collections.abc import AsyncGenerator
 from typing import cast
 
 import attrs
@@ -93,19 +94,19 @@ def cases(promises: Promises | None = None) -> list[Case]:
     ]
 
 
-async def check(open_transport: OpenTransport, promises: Promises | None = None) -> dict[str, str | None]:
-    """Run all cases and say for each, by its name, what was broken, or None where it holds."""
-    found: dict[str, str | None] = {}
+async def check(
+    open_transport: OpenTransport, promises: Promises | None = None
+) -> AsyncGenerator[tuple[Case, str | None]]:
+    """Run all cases: each with what was seen instead, or None where it holds."""
     for case in cases(promises):
+        seen: str | None = None
         try:
             await case.run(open_transport)
         except BrokenPromiseError as broken:
-            found[case.name] = str(broken)
-        except Exception as error:  # noqa: BLE001 -- what comes out of a transport that cannot even be opened
-            found[case.name] = f"{type(error).__name__} came out of it"
-        else:
-            found[case.name] = None
-    return found
+            seen = str(broken)
+        except Exception as error:  # noqa: BLE001 -- what comes out of a transport that cannot be opened
+            seen = f"{type(error).__name__} came out of it"
+        yield case, seen
 
 
 def load(reference: str) -> OpenTransport:

@@ -44,7 +44,7 @@ from descope_native.testing.transport_contract._servers import (
     serve,
     unused_port,
 )
-from descope_native.transports import Transport
+from descope_native.transports import HttpResponse, Transport
 
 Body = Callable[[Kit], Awaitable[None]]
 
@@ -374,6 +374,40 @@ async def what_is_not_http_is_no_answer(kit: Kit) -> None:
             call = await kit.call(transport, server, timeout=2)
             require(call.failed(TransportError, UnexpectedResponse), f"{what}: {call.end}")
             require(call.outcome is Outcome.UNKNOWN, f"{what}: {call.end}; the server has read the request")
+
+
+@_case("tells_bad_heads")
+async def a_bad_head_is_told_at_once(kit: Kit) -> None:
+    """Another protocol, a line beyond any limit, and a 101 that nobody asked for: not at the deadline."""
+    for what, data, status in (
+        ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n", 0),
+        ("a status line of 64 KiB", b"HTTP/1.1 200 " + b"x" * 65536, 0),
+        ("a 101", b"HTTP/1.1 101 Whatever\r\n\r\n", 101),
+    ):
+        async with serve(_saying(data)) as server, kit.transport() as transport:
+            call = await kit.call(transport, server, timeout=5)
+            found = call.answer or call.error
+            require(
+                isinstance(found, UnexpectedResponse | HttpResponse) and found.status == status,
+                f"{what}: {call.end}",
+            )
+
+
+@_case("reads_while_sending")
+async def a_refusal_is_taken_before_all_is_sent(kit: Kit) -> None:
+    """A 413 to a request of which the server has read no more than the head."""
+
+    async def script(connection: Connection) -> None:
+        await connection.head()
+        connection.transport.pause_reading()
+        connection.send(answer(413))
+
+    async with serve(script) as server, kit.transport() as transport:
+        call = await kit.call(transport, server, body=b"{}" + b" " * 20_000_000, timeout=5)
+        require(
+            call.answer is not None and call.answer.status == 413,
+            f"a 413 to a request that was half sent: {call.end}",
+        )
 
 
 # --- connections

@@ -45,6 +45,10 @@ class Promises:
         reuses_connections: a second call goes over the connection of the first, and a connection that
             died meanwhile is replaced.
         refuses_early_answers: what a server says before the request is there is not taken for its answer.
+        tells_bad_heads: what cannot become an answer, is none of HTTP's or goes beyond a limit is told at
+            once, and a status that a client never asked for as such. Without it, at the latest at the deadline.
+        reads_while_sending: a refusal that comes before all of a large request is sent is taken. Without it,
+            the call may wait until its deadline.
         tells_closed: a call on a closed transport, and one that is closed while it is in flight, fail with
             `TransportClosed`. Without it, with any `TransportError`.
         tells_other_loop: so does a call on another event loop than the one it was opened on, and after
@@ -54,6 +58,8 @@ class Promises:
     can_prove_not_sent: bool = True
     reuses_connections: bool = True
     refuses_early_answers: bool = True
+    tells_bad_heads: bool = True
+    reads_while_sending: bool = True
     tells_closed: bool = True
     tells_other_loop: bool = True
 

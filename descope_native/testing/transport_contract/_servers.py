@@ -101,6 +101,11 @@ class Connection(asyncio.Protocol):
         self._changed.clear()
         await self._changed.wait()
 
+    async def head(self) -> None:
+        """Wait until the head of a request has come."""
+        while b"\r\n\r\n" not in self.received and not self.is_over:
+            await self._more()
+
     async def request(self) -> bytes:
         """The next request, complete; empty where the other side went before."""
         while (end := self._end_of_request()) > len(self.received):
