@@ -82,6 +82,7 @@ class Run:
     reuse: bool
     strays_in_flight: bool
     make_transport: MakeTransport
+    patience: float
     salt: str = attrs.field(factory=lambda: secrets.token_hex(8))
     seen: Counter[int] = attrs.field(factory=Counter)
     codes: Counter[int] = attrs.field(factory=Counter)
@@ -325,7 +326,7 @@ class Run:
             PROJECT, transport, base_url=f"{url}/c{number}", auth_management_key=f"key-{self.salt}"
         )
         _current.set(number)
-        timeout = rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else 0.3
+        timeout = rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else self.patience
         name = AppleUser(given_name=f"name-{self.salt}")
         self.deadlines[number] = loop.time() + timeout
         task = asyncio.ensure_future(
@@ -502,13 +503,17 @@ async def run(
     make_transport: MakeTransport = AiohttpTransport,
     eager: bool = False,
     progress: bool = False,
+    patience: float = 0.3,
 ) -> Figures:
-    """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused."""
+    """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused.
+
+    ``patience`` is the timeout in seconds of four calls in five.
+    """
     if eager:
         asyncio.get_running_loop().set_task_factory(_eagerly)
     figures = Figures(seed)
     in_flight = not reuse if strays_in_flight is None else strays_in_flight
-    this = Run(figures, random.Random(seed), reuse, in_flight, make_transport)
+    this = Run(figures, random.Random(seed), reuse, in_flight, make_transport, patience)
     log = logging.getLogger("descope_native")
     handler = _Log(this)
     level = log.level
