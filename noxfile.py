@@ -179,7 +179,7 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(default=False, name="tests-uvloop", requires=["build"])
+@nox.session(name="tests-uvloop", requires=["build"])
 def tests_uvloop(session: nox.Session) -> None:
     """Run the tests of the transports on the event loop that most servers run."""
     install_wheel(session, *group("tests"))
@@ -187,7 +187,7 @@ def tests_uvloop(session: nox.Session) -> None:
     run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
 
 
-@nox.session(default=False, name="tests-no-extensions", requires=["build"])
+@nox.session(name="tests-no-extensions", requires=["build"])
 def tests_no_extensions(session: nox.Session) -> None:
     """Run the tests of the transports with aiohttp's parser in Python, as where it has no wheel."""
     install_wheel(session, *group("tests"))

@@ -86,7 +86,7 @@ class Run:
     strays_in_flight: bool
     make_transport: MakeTransport
     open_transport: OpenTransport | None = None
-    patience: float = 1.0
+    patience: float = 0.3
     salt: str = attrs.field(factory=lambda: secrets.token_hex(8))
     seen: Counter[int] = attrs.field(factory=Counter)
     codes: Counter[int] = attrs.field(factory=Counter)
@@ -330,7 +330,7 @@ class Run:
             PROJECT, transport, base_url=f"{url}/c{number}", auth_management_key=f"key-{self.salt}"
         )
         _current.set(number)
-        timeout = (rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else 0.3) * self.patience
+        timeout = rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else self.patience
         name = AppleUser(given_name=f"name-{self.salt}")
         self.deadlines[number] = loop.time() + timeout
         task = asyncio.ensure_future(
@@ -509,13 +509,13 @@ async def run(
     strays_in_flight: bool | None = None,
     make_transport: MakeTransport = AiohttpTransport,
     open_transport: OpenTransport | None = None,
-    patience: float = 1.0,
     eager: bool = False,
     progress: bool = False,
+    patience: float = 0.3,
 ) -> Figures:
     """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused.
 
-    ``patience`` makes the deadlines longer, for a transport that takes longer.
+    ``patience`` is the timeout in seconds of four calls in five.
     """
     if eager:
         asyncio.get_running_loop().set_task_factory(_eagerly)

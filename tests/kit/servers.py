@@ -157,6 +157,7 @@ class DirectConnection(Connection):
             self._socket.close()
             self.transport.abort()
             return
+        self.server.open.add(self)
         if not self._is_shaking_hands:
             self.server.connected(self)
 
@@ -286,21 +287,15 @@ async def serve(
     loop = asyncio.get_running_loop()
 
     def accept() -> Connection:
-        return DirectConnection(server, context) if direct else Connection(server)
+        # A loop's own TLS tells nobody of a connection until its handshake is over, so nobody could end it.
+        return DirectConnection(server, context) if direct or context else Connection(server)
 
-    tls = None if direct else context
-    listener = await loop.create_server(accept, "127.0.0.1", 0, ssl=tls, backlog=1024)
+    listener = await loop.create_server(accept, "127.0.0.1", 0, backlog=1024)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
     finally:
         listener.close()
-        # A handshake that its client has given up is a task of asyncio's until it has heard of that.
-        shaking_hands = [
-            task for task in asyncio.all_tasks() if "_accept_connection" in repr(task.get_coro())
-        ]
-        if shaking_hands:
-            await asyncio.wait(shaking_hands, timeout=5)
         for task in list(server.tasks):
             task.cancel()
         for connection in list(server.open):

@@ -27,7 +27,7 @@ async def test_no_fault_makes_httpx_lie(part: int) -> None:
         tls=part % 3 == 2,
         reuse=False,
         open_transport=HttpxTransport.open,
-        patience=5.0,
+        patience=1.5,
     )
     print(figures)
     assert figures.violations == []

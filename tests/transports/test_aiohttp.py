@@ -306,7 +306,9 @@ async def test_a_connection_is_kept_where_neither_side_has_more_to_say(
     size: int, connections: int, status: int
 ) -> None:
     """A large request may not have left as a whole, and behind a 204 may be more than there should be."""
-    async with serve(answering(answer(status))) as server, AiohttpTransport.open() as transport:
+    # To aiohttp's parser in Python, an answer without a body is as a 204.
+    said = answer(status, b"" if status == 204 else b"{}")
+    async with serve(answering(said)) as server, AiohttpTransport.open() as transport:
         for _ in range(2):
             await transport.send(to(server, b"x" * size))
     assert len(server.connections) == (connections if status == 200 else 2)

@@ -243,6 +243,9 @@ async def test_a_redirect_names_the_origin_and_nothing_else_of_where_it_pointed(
 
 
 STALLED = "the body stalls"
+TIME_TO_STALL = (0.1, 1.0, 10.0)
+"""Seconds until the deadline, in which a head has to arrive: on a busy machine the first may be too short."""
+
 REJECTIONS: dict[str, Callable[[int], Script]] = {
     "whole": lambda status: saying(answer(status, {"errorCode": "E061301"})),
     "no body": lambda status: saying(answer(status)),
@@ -261,8 +264,11 @@ REJECTIONS: dict[str, Callable[[int], Script]] = {
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 418, 421, 422, 425, 429])
 async def test_a_rejection_stays_one_whatever_its_body_does(network: Network, status: int, body: str) -> None:
     """Rows 16 to 18: a 4xx says enough by its status."""
-    async with serve(REJECTIONS[body](status)) as server, network.open() as transport:
-        error = await failure(transport, server.url(), timeout=0.1 if body == STALLED else 5.0)
+    for timeout in TIME_TO_STALL if body == STALLED else (5.0,):
+        async with serve(REJECTIONS[body](status)) as server, network.open() as transport:
+            error = await failure(transport, server.url(), timeout=timeout)
+        if not isinstance(error, RequestTimeout):
+            break
     assert type(error) is (RateLimitedError if status == 429 else RejectedError)
     assert error.outcome is Outcome.REJECTED
     assert error.safe_to_retry is (status in {421, 425, 429})
@@ -282,14 +288,18 @@ async def test_an_answer_that_is_no_session_keeps_its_head_whatever_its_body_doe
         then = {"cut": {"then": Connection.finish}, "reset": {"then": Connection.reset}}.get(body, {})
         return saying(whole[:-9], **then)
 
-    timeout = 0.3 if body == STALLED else 5.0
-    async with serve(script(300)) as server, network.open() as transport:
-        error = await failure(transport, server.url(), timeout=timeout)
+    async def answered(script: Script) -> DescopeNativeError:
+        for timeout in TIME_TO_STALL if body == STALLED else (5.0,):
+            async with serve(script) as server, network.open() as transport:
+                error = await failure(transport, server.url(), timeout=timeout)
+            if not isinstance(error, RequestTimeout):
+                break
+        return error
+
+    error = await answered(script(300))
     assert type(error) is UnexpectedResponse
     assert error.status == 300
-    limited = script(429, "Retry-After: 7", "cf-ray: 8f0e1d2c3b4a5968-FRA")
-    async with serve(limited) as server, network.open() as transport:
-        error = await failure(transport, server.url(), timeout=timeout)
+    error = await answered(script(429, "Retry-After: 7", "cf-ray: 8f0e1d2c3b4a5968-FRA"))
     assert type(error) is RateLimitedError
     assert (error.retry_after, error.trace_id) == (7.0, "8f0e1d2c3b4a5968-FRA")
 
@@ -443,10 +453,11 @@ async def test_the_deadline_is_exact_to_50_ms_wherever_it_passes(network: Networ
             await asyncio.Event().wait()
 
         deaf = await open_(serve(listens_to_nobody))
-        for _ in range(3):  # a busy machine may hold up one of them, but not each time
-            errors = await once()
+        errors = await once()
+        for _ in range(9):  # a busy machine may hold up any of them, but none of them each time
             if max(errors) < 0.05:
                 break
+            errors = [min(pair) for pair in zip(errors, await once(), strict=True)]
         assert max(errors) < 0.05
         holding.cancel()
 

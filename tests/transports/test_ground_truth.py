@@ -28,11 +28,21 @@ async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
     """20,000 calls in all: the label agrees with the servers' record, and nothing is left over or told."""
     if sys.version_info < (3, 12):
         share *= 2  # there are no eager tasks
-    figures = await run(round(CALLS * share), SEED, tls=tls, reuse=reuse, eager=eager)
-    print(figures)
-    assert figures.violations == []
-    assert figures.calls == round(CALLS * share)
-    assert len(figures.ends) > 5  # the faults were not all of one kind, even in the 100 calls of a short run
+    ends: set[str] = set()
+    for patience in (
+        0.3,
+        1.2,
+        4.8,
+    ):  # on a busy machine, in less, calls end by their deadline and no other way
+        calls = round(CALLS * share)
+        figures = await run(calls, SEED, tls=tls, reuse=reuse, eager=eager, patience=patience)
+        print(figures)
+        assert figures.violations == []
+        assert figures.calls == calls
+        ends |= figures.ends.keys()
+        if len(ends) > 5:
+            break
+    assert len(ends) > 5  # the faults were not all of one kind, even in the 100 calls of a short run
 
 
 @pytest.mark.slow
