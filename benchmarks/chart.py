@@ -1,6 +1,6 @@
 """The README's chart and, printed, its table, from the JSON that a run has written.
 
-python -m benchmarks.chart benchmarks/results.json benchmarks/chart.svg
+python -m benchmarks.chart benchmarks/results.json docs/chart.svg
 """
 
 import json

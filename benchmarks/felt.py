@@ -242,9 +242,8 @@ def main() -> None:
         first = first_calls(bases[links[0]], links[0], Path(root), rounds)
     print(table(lines))
     for line in first:
-        print(
-            f"first call of a process, {line['link'] * 1000:g} ms link: {line['client']} {line['seconds']:.3f} s"
-        )
+        link = f"{line['link'] * 1000:g} ms"
+        print(f"first call of a process, {link} link: {line['client']} {line['seconds']:.3f} s")
     if quick.json:
         report = {"machine": machine(), "quick": quick.quick, "felt": lines, "first": first}
         quick.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
