@@ -66,21 +66,38 @@ def test_what_is_called_takes_what_it_is_given(name: str) -> None:
     assert set(required) <= {each.partition("=")[0] for each in expected.split(", ")}, f"{name} wants more"
 
 
-async def test_what_is_read_is_there() -> None:
-    """On real objects, since aiohttp sets some of them as it goes."""
+THERE: Final[dict[str, tuple[Any, str]]] = {
+    "Connection.protocol": (connector.Connection, "protocol"),
+    "ResponseHandler.should_close": (client_proto.ResponseHandler, "should_close"),
+    **{
+        f"RawResponseMessage.{name}": (http.RawResponseMessage, name)
+        for name in ("version", "code", "reason", "headers", "raw_headers")
+    },
+    "StreamReader.total_bytes": (aiohttp.StreamReader, "total_bytes"),
+    "EMPTY_PAYLOAD": (aiohttp, "EMPTY_PAYLOAD"),
+    "SSL_ALLOWED_TYPES": (client_reqrep, "SSL_ALLOWED_TYPES"),
+    "ClientConnectorError.os_error": (aiohttp.ClientConnectorError, "os_error"),
+    "ClientConnectorCertificateError.certificate_error": (
+        aiohttp.ClientConnectorCertificateError,
+        "certificate_error",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THERE)
+def test_what_is_read_is_there(name: str) -> None:
+    """As what a class or a module has."""
+    owner, attribute = THERE[name]
+    assert attribute in dir(owner), name
+
+
+async def test_what_each_object_is_given_when_it_is_made_is_there() -> None:
+    """The loop of a connector, and the transport of a protocol, of which asyncio knows all the rest."""
     async with aiohttp.TCPConnector() as pool:
         assert pool._loop is asyncio.get_running_loop()
     handler = client_proto.ResponseHandler(asyncio.get_running_loop())
     assert isinstance(handler, asyncio.Protocol)
-    assert (handler.should_close, handler.transport) == (False, None)
-    assert "total_bytes" in dir(streams.StreamReader)
-    assert isinstance(connector.Connection.protocol, property)
-    assert isinstance(aiohttp.EMPTY_PAYLOAD, aiohttp.StreamReader)
-    assert isinstance(True, client_reqrep.SSL_ALLOWED_TYPES)
-    assert isinstance(aiohttp.ClientConnectorError.os_error, property)
-    assert isinstance(aiohttp.ClientConnectorCertificateError.certificate_error, property)
-    head = {"version", "code", "reason", "headers", "raw_headers"}
-    assert head <= set(dir(http.RawResponseMessage))
+    assert handler.transport is None
 
 
 TELLING: Final = {
