@@ -1,0 +1,150 @@
+"""What is told of each call: to the log, and to whoever counts."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from kit.support import GOOGLE, PROJECT, as_json
+
+from descope_native import (
+    CallEvent,
+    ConnectError,
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
+    InvalidRequestError,
+    NativeOAuthFinisher,
+    RejectedError,
+    Retry,
+    TLSError,
+)
+
+SESSION = as_json({"sessionJwt": "s.e.s"})
+
+
+def finisher(handler: Any, **options: Any) -> tuple[NativeOAuthFinisher, list[CallEvent]]:
+    events: list[CallEvent] = []
+    transport = InMemoryTransport(handler)
+    return NativeOAuthFinisher(PROJECT, transport, on_call=events.append, **options), events
+
+
+async def test_a_cancelled_call_is_counted_too() -> None:
+    """With the phase it had reached and the seconds that it spent there."""
+    arrived = asyncio.Event()
+
+    async def never(_: HttpRequest) -> HttpResponse:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    finishing, events = finisher(never)
+    call = asyncio.create_task(finishing.finish(**GOOGLE))
+    await arrived.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    (event,) = events
+    assert (event.outcome, event.error, event.phase) == ("unknown", "CancelledError", "wait")
+    assert event.phases.keys() >= {"pool", "wait"}
+    assert all(seconds >= 0 for seconds in event.phases.values())
+
+
+async def test_one_event_for_all_attempts() -> None:
+    """A retried call is one call; what is told is the last attempt's."""
+    left = [HttpResponse(429, (("Retry-After", "0"),)), HttpResponse(200, (("cf-ray", "8f1e-FRA"),), SESSION)]
+    finishing, events = finisher(lambda _: left.pop(0), retry=Retry(initial=0.001))
+    await finishing.finish(**GOOGLE)
+    (event,) = events
+    assert (event.outcome, event.attempts, event.status, event.trace_id) == ("session", 2, 200, "8f1e-FRA")
+    assert (event.error, event.retry_after) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("provider", "told"),
+    [
+        ("apple", "apple"),
+        ("google", "google"),
+        ("Google", "custom"),
+        ("acme-hr", "custom"),
+        (["apple"], "custom"),
+    ],
+    ids=repr,
+)
+async def test_only_a_well_known_provider_is_named(provider: Any, told: str) -> None:
+    """A custom one's name may be a customer's."""
+    finishing, events = finisher(lambda _: HttpResponse(400))
+    with pytest.raises((RejectedError, InvalidRequestError)):
+        await finishing.finish(provider=provider, state_id="s", code="c")
+    assert events[0].provider == told
+
+
+@pytest.mark.parametrize("on_call", [5, "print", [print]])
+def test_what_cannot_be_called_is_refused(on_call: Any) -> None:
+    """When the client is made."""
+    with pytest.raises(InvalidRequestError, match="on_call must be callable"):
+        NativeOAuthFinisher(PROJECT, InMemoryTransport(lambda _: HttpResponse(200)), on_call=on_call)
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(each.levelname, each.getMessage()) for each in caplog.records if each.name == "descope_native"]
+
+
+async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Refused, no such host and a proxy's 407 are told apart; a certificate is an ERROR."""
+    failures = [
+        ConnectError("refused", "x"),
+        ConnectError("dns", "x"),
+        ConnectError("proxy", "x", safe_to_retry=False),
+        TLSError("expired"),
+    ]
+
+    def fail(_: HttpRequest) -> HttpResponse:
+        raise failures.pop(0)
+
+    finishing, _ = finisher(fail)
+    for _ in range(4):
+        with pytest.raises(ConnectError):
+            await finishing.finish(**GOOGLE)
+    told = [(level, line.rpartition(" reason=")[2]) for level, line in lines(caplog)]
+    assert told == [("WARNING", "refused"), ("WARNING", "dns"), ("WARNING", "proxy"), ("ERROR", "tls")]
+
+
+async def test_a_refused_argument_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """By its name, never with its value."""
+    finishing, _ = finisher(lambda _: HttpResponse(200))
+    with pytest.raises(InvalidRequestError):
+        await finishing.finish(provider="google", state_id="", code="canary")
+    ((level, line),) = lines(caplog)
+    assert (level, "argument=state_id" in line, "canary" in line) == ("WARNING", True, False)
+
+
+async def test_drift_is_a_warning_once_for_each_place(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody should look at it, and nobody wants to be told a million times."""
+    monkeypatch.setattr("descope_native._call._drift_paths", set())
+    caplog.set_level(logging.INFO)
+    odd: list[dict[str, Any]] = [
+        {"cookieMaxAge": "x"},
+        {"cookieMaxAge": "x"},
+        {"cookieMaxAge": "x", "firstSeen": 5},
+    ]
+    answers = [HttpResponse(200, (), as_json({"sessionJwt": "s.e.s", **keys})) for keys in odd]
+    finishing, events = finisher(lambda _: answers.pop(0))
+    for _ in range(3):
+        await finishing.finish(**GOOGLE)
+    assert [level for level, _ in lines(caplog)] == ["WARNING", "INFO", "WARNING"]
+    assert [each.drift for each in events] == [1, 1, 2]
+    assert "drift=1 drift_path=cookieMaxAge" in lines(caplog)[0][1]
+
+
+async def test_what_is_remembered_of_drift_is_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service whose answers are odd in ever new places fills no memory."""
+    monkeypatch.setattr("descope_native._call._drift_paths", {str(number) for number in range(1000)})
+    caplog.set_level(logging.INFO)
+    finishing, _ = finisher(lambda _: HttpResponse(200, (), as_json({"sessionJwt": "s.e.s", "firstSeen": 5})))
+    await finishing.finish(**GOOGLE)
+    assert [level for level, _ in lines(caplog)] == ["INFO"]
