@@ -150,6 +150,17 @@ async def test_a_close_after_the_limit_teaches_nothing(clock: Clock) -> None:
         assert len(server.connections) == 2
 
 
+async def test_a_close_at_once_teaches_nothing(clock: Clock) -> None:
+    """Whatever it was for, it was not for idling."""
+    async with called_once(kept()) as (transport, server):
+        clock.time += 0.1
+        await close_all(server)
+        await finish(transport, server.url())
+        clock.time += 50
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
 @pytest.mark.parametrize(("status", "connections"), [(408, 3), (200, 2)])
 async def test_a_408_on_an_idle_connection_is_its_end_too(
     status: int, connections: int, clock: Clock

@@ -12,6 +12,9 @@ from descope_native._clock import now
 _FORGET: Final = 600.0
 """Seconds that a learned limit counts. It may have been a deploy, which closes all connections at once."""
 
+_MIN_LEARNED: Final = 0.2
+"""Seconds. What is closed earlier was not closed for idling."""
+
 _SHARE: Final = 0.9
 _ON_ITS_WAY: Final = 0.05
 """Of a limit that was announced or seen, this share is used, less the seconds that a request may take."""
@@ -56,7 +59,7 @@ class IdleLimits:
 
     def note_closed(self, origin: URL, idle: float) -> None:
         """Learn from a peer that has closed a connection that had idled for these seconds."""
-        if idle >= self.usable_for(origin):
+        if not _MIN_LEARNED <= idle < self.usable_for(origin):
             return
         known = self._origins.setdefault(origin, _Origin())
         known.learned, known.learned_at = idle, now()
