@@ -1,4 +1,4 @@
-"""The stand-in itself: what can be asked of it, in Python and as a service."""
+"""The stand-in itself, as Python code has it."""
 
 import asyncio
 import time
@@ -8,14 +8,13 @@ from typing import Any, Literal
 
 import attrs
 
-from descope_native.testing import _openapi as paths
-from descope_native.testing._bearer import check_project, refresh_token
-from descope_native.testing._devices import Devices
-from descope_native.testing._faults import DroppedError, Fault, Faults, read_fault
-from descope_native.testing._journal import MAX_CALLS, Call, record
-from descope_native.testing._json import Json, RefusedError, json_response, optional, read_object, required
+from descope_native.testing._control import Control
+from descope_native.testing._faults import DroppedError, Fault, Faults
+from descope_native.testing._journal import Call, append, record
+from descope_native.testing._json import RefusedError
+from descope_native.testing._openapi import FINISH
 from descope_native.testing._phone import Proof, Providers, hashed, read_started
-from descope_native.testing._sessions import Sessions
+from descope_native.testing._service import Service
 from descope_native.testing._settings import Settings
 from descope_native.testing._sign_ins import SignIns, Start
 from descope_native.testing._users import describe
@@ -99,24 +98,8 @@ class FakeDescope:
         )
         self._providers = Providers(settings)
         self._sign_ins = SignIns(settings, self._providers)
-        self._devices = Devices(settings)
-        self._sessions = Sessions(settings, self._devices)
         self._faults = Faults()
-        self._routes: dict[str, tuple[str, Callable[[HttpRequest, Fault], HttpResponse]]] = {
-            paths.START: ("POST", self._start),
-            paths.FINISH: ("POST", self._finish),
-            paths.REFRESH: ("POST", self._refresh),
-            paths.LOGOUT: ("POST", self._log_out),
-            paths.ME: ("GET", self._me),
-            paths.KEYS.format(projectId=project_id): ("GET", self._keys),
-            paths.HEALTH: ("GET", self._health),
-            paths.SIGN_IN: ("POST", self._sign_in),
-            paths.PHONE: ("POST", self._phone),
-            paths.FAIL_NEXT: ("POST", self._fail_next),
-            paths.CALLS: ("GET", self._list_calls),
-            paths.RESET: ("POST", self._reset),
-            paths.DESCRIPTION: ("GET", self._describe_itself),
-        }
+        self._routes = {**Service(settings, self._sign_ins, self.starts).routes(), **Control(self).routes()}
 
     def __repr__(self) -> str:
         return f"<FakeDescope {self.project_id}, {len(self.calls)} calls>"
@@ -224,9 +207,9 @@ class FakeDescope:
 
     async def __call__(self, request: HttpRequest) -> HttpResponse:
         """Answer; where a fault drops the connection, raise ``ConnectionResetError``."""
-        fault = self._faults.take(request, is_finish=request.url.path == paths.FINISH)
+        fault = self._faults.take(request, is_finish=request.url.path == FINISH)
         answer = fault.spoil(self._answer(request, fault) if fault.takes_effect else None)
-        _append(self.calls, record(request, answer))
+        append(self.calls, record(request, answer))
         if fault.delay:
             await asyncio.sleep(fault.delay)
         if answer is None or fault.drop:
@@ -248,99 +231,3 @@ class FakeDescope:
         except RefusedError as refusal:
             return refusal.as_response(trace_id)
         return attrs.evolve(answer, headers=(*answer.headers, trace_id))
-
-    def _start(self, request: HttpRequest, _: Fault) -> HttpResponse:
-        token = refresh_token(request, self._settings)
-        user_id = None if token is None else self._sessions.user_of(token)["userId"]
-        body = read_object(request.body)
-        recognized = self._devices.recognize(request)
-        start = Start(
-            provider=required(body, "provider"),
-            implicit=optional(body, "implicit", bool),
-            login_options=optional(body, "loginOptions", dict),
-            user_id=user_id,
-            known_device="knownDeviceJwt" in recognized,
-            trusted_device="trustedDeviceJwt" in recognized,
-        )
-        started = self._sign_ins.begin(start.provider, implicit=bool(start.implicit))
-        _append(self.starts, start)
-        return json_response(
-            {
-                "clientId": started.client_id,
-                "stateId": started.state_id,
-                "nonce": started.nonce,
-                "implicit": started.implicit,
-            }
-        )
-
-    def _finish(self, request: HttpRequest, fault: Fault) -> HttpResponse:
-        check_project(request, self._settings)
-        body = read_object(request.body)
-        recognized = self._devices.recognize(request)
-        finish = self._sign_ins.finish(body)
-        return self._sessions.open(finish, recognized, in_cookies=self._in_cookies(fault))
-
-    def _refresh(self, request: HttpRequest, fault: Fault) -> HttpResponse:
-        token = refresh_token(request, self._settings) or ""
-        return self._sessions.refresh(token, in_cookies=self._in_cookies(fault))
-
-    def _log_out(self, request: HttpRequest, fault: Fault) -> HttpResponse:
-        token = refresh_token(request, self._settings) or ""
-        return self._sessions.close(token, in_cookies=self._in_cookies(fault))
-
-    def _me(self, request: HttpRequest, _: Fault) -> HttpResponse:
-        return json_response(self._sessions.user_of(refresh_token(request, self._settings) or ""))
-
-    def _in_cookies(self, fault: Fault) -> bool:
-        return (fault.tokens or self._settings.tokens) == "cookies"
-
-    def _keys(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        return json_response({"keys": self._settings.signer.keys})
-
-    # --- of the stand-in only
-
-    def _health(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        return json_response({"status": "ok"})
-
-    def _sign_in(self, request: HttpRequest, _: Fault) -> HttpResponse:
-        body = read_object(request.body)
-        proof = self.sign_in(
-            required(body, "provider") if "provider" in body else "google",
-            implicit=optional(body, "implicit", bool) or False,
-            user=optional(body, "user", dict),
-        )
-        return _handed_over(proof)
-
-    def _phone(self, request: HttpRequest, _: Fault) -> HttpResponse:
-        body = read_object(request.body)
-        proof = self.phone(
-            body,
-            user=optional(body, "user", dict),
-            hash_nonce=optional(body, "hashNonce", bool) or False,
-            send_nonce=optional(body, "sendNonce", bool) is not False,
-        )
-        return _handed_over(proof)
-
-    def _fail_next(self, request: HttpRequest, _: Fault) -> HttpResponse:
-        self.fail_next(read_fault(read_object(request.body)))
-        return json_response({})
-
-    def _list_calls(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        return json_response({"calls": [attrs.asdict(call) for call in self.calls]})
-
-    def _reset(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        self.reset()
-        return json_response({})
-
-    def _describe_itself(self, _: HttpRequest, __: Fault) -> HttpResponse:
-        return json_response(paths.openapi())
-
-
-def _handed_over(proof: Proof) -> HttpResponse:
-    facts: Json = {**proof.as_json(), "nonce": proof.nonce}
-    return json_response(facts)
-
-
-def _append(records: list[Any], new: object) -> None:
-    records.append(new)
-    del records[:-MAX_CALLS]

@@ -8,8 +8,7 @@ import attrs
 from descope_native.testing._json import parse_object
 from descope_native.transports import HttpRequest, HttpResponse
 
-MAX_CALLS: Final = 1000
-
+_MAX_RECORDS: Final = 1000
 _MASK: Final = "[masked]"
 _SECRET_LENGTH: Final = 32  # what is as long as a state is masked wherever it stands
 _MAX_VALUE: Final = 200
@@ -67,6 +66,12 @@ def record(request: HttpRequest, answer: HttpResponse | None) -> Call:
         status=answer.status if answer else None,
         error=_error(answer),
     )
+
+
+def append(records: list[Any], new: object) -> None:
+    """Keep the newest."""
+    records.append(new)
+    del records[:-_MAX_RECORDS]
 
 
 def access_line(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> str:

@@ -48,16 +48,7 @@ async def serve(
         allowed_hosts={host, *allowed_hosts},
         request_timeout=request_timeout,
     )
-    server = web.Server(
-        reception.respond,
-        handler_cancellation=True,
-        access_log=None,
-        logger=_COMPLAINTS,
-        auto_decompress=False,
-        keepalive_timeout=request_timeout,  # which is also how long a head may take
-        lingering_time=1.0,
-    )
-    runner = web.ServerRunner(server, shutdown_timeout=0.1)
+    runner = web.ServerRunner(_Server(reception), shutdown_timeout=0.1)
     await runner.setup()
     try:
         for sock in sockets:
@@ -95,9 +86,23 @@ class _Reception:
     base_url: URL
     allowed_hosts: Collection[str]
     request_timeout: float
+    _unheard: dict[web.RequestHandler, asyncio.TimerHandle] = attrs.field(
+        factory=dict[web.RequestHandler, asyncio.TimerHandle], init=False
+    )
+
+    def expect(self, connection: web.RequestHandler) -> None:
+        """Close the connection unless a request comes."""
+        loop = asyncio.get_running_loop()
+        self._unheard[connection] = loop.call_later(self.request_timeout, self._give_up, connection)
+
+    def _give_up(self, connection: web.RequestHandler) -> None:
+        del self._unheard[connection]
+        connection.force_close()
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """Let the service answer, and tell the log."""
+        if timer := self._unheard.pop(request.protocol, None):
+            timer.cancel()
         loop = asyncio.get_running_loop()
         began = loop.time()
         asked = HttpRequest(
@@ -128,6 +133,27 @@ class _Reception:
             raise RefusedError(408, "E011001", "the request did not arrive in time") from None
         except web.HTTPRequestEntityTooLarge:
             raise RefusedError(413, "E011001", "the body is too large") from None
+
+
+class _Server(web.Server):
+    """One that does not wait for ever for a first request, as aiohttp before 3.14.5 does."""
+
+    def __init__(self, reception: _Reception) -> None:
+        super().__init__(
+            reception.respond,
+            handler_cancellation=True,
+            access_log=None,
+            logger=_COMPLAINTS,
+            auto_decompress=False,
+            keepalive_timeout=reception.request_timeout,  # which is also how long a later head may take
+            lingering_time=1.0,
+        )
+        self._reception = reception
+
+    def __call__(self) -> web.RequestHandler:
+        connection = super().__call__()
+        self._reception.expect(connection)
+        return connection
 
 
 async def _drop(request: web.BaseRequest, answer: HttpResponse | None) -> web.StreamResponse:

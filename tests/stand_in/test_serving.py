@@ -205,9 +205,11 @@ async def test_a_request_that_does_not_arrive_is_given_up(sent: bytes, received:
     """The connection is closed, after a word of why where there is somebody to say it to."""
     async with FakeDescope().serve(request_timeout=0.1) as base_url:
         reader, writer = await asyncio.open_connection("localhost", URL(base_url).port)
-        writer.write(sent)
-        answer = await asyncio.wait_for(reader.read(), 10)
-        writer.close()
+        try:
+            writer.write(sent)
+            answer = await asyncio.wait_for(reader.read(), 10)
+        finally:
+            writer.close()
     assert answer.startswith(received)
     assert bool(answer) is bool(received)
 
