@@ -133,4 +133,4 @@ async def test_a_connection_whose_request_may_be_half_sent_is_not_used_again() -
     with serve_blocking(script, GOOD) as early:
         async with AiohttpTransport.open(ssl=OURS) as transport:
             for _ in range(2):
-                assert (await transport.send(large_request(early.port, 2))).status == 413
+                assert (await transport.send(large_request(early.port, 30))).status == 413
