@@ -277,12 +277,16 @@ def docs(session: nox.Session) -> None:
     session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
 
 
-@nox.session(default=False, name="harness-loops", python=PYTHONS[-1], requires=["build"])
+@nox.session(name="harness-loops", python=PYTHONS[-1], requires=["build"])
 def harness_loops(session: nox.Session) -> None:
-    """Run the ground-truth harness on the newest uvloop, and on one that keeps its writes back."""
+    """Run the ground-truth harness on the newest uvloop, and on one that keeps its writes back.
+
+    6,000 calls on each, with and without eager tasks, and each guard of the transport switched off.
+    """
     install_wheel(session, *group("tests"))
-    harness = ("python", str(ROOT / "tests" / "harness"), "--loop", "uvloop", "--tls-share", "0.4")
+    harness = ("python", str(ROOT / "tests" / "harness"), "--loop", "uvloop")
+    calls = ("--tls-share", "0.4", "--calls", "3000", *session.posargs)
     for uvloop in ("uvloop==0.21.0", "uvloop>=0.23"):
         session.install(uvloop)
-        for eager in ((), ("--eager",)):
-            session.run(*harness, "--calls", "3000", *eager, *session.posargs, env={"PYTHONSAFEPATH": "1"})
+        for arguments in ((*calls,), (*calls, "--eager"), ("--guards",)):
+            session.run(*harness, *arguments, env={"PYTHONSAFEPATH": "1"})

@@ -415,8 +415,7 @@ class AiohttpTransport:
         try:
             expect_answer(protocol, MAX_LINE)
             wire = outgoing.listen()
-            # uvloop up to 0.22 keeps a write until the end of the loop's turn, unless it is more than this.
-            transport.set_write_buffer_limits(high=0)
+            _write_at_once(transport)
             progress.phase = "send"
             await write(protocol, outgoing.start_line, outgoing.headers, request.body)
             transport.set_write_buffer_limits()
@@ -545,6 +544,11 @@ def _may_be_reused(outgoing: Outgoing, content: aiohttp.StreamReader) -> bool:
 def _note_if_all_sent(transport: asyncio.Transport, progress: Progress) -> None:
     if progress.phase == "send" and not transport.is_closing() and not transport.get_write_buffer_size():
         progress.phase = "wait"
+
+
+def _write_at_once(transport: asyncio.Transport) -> None:
+    """uvloop up to 0.22 keeps a write until the end of the loop's turn, unless it is more than this."""
+    transport.set_write_buffer_limits(high=0)
 
 
 _holds_writes_back: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, bool]] = (

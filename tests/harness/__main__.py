@@ -2,14 +2,16 @@
 
 import argparse
 import asyncio
-import importlib
 import secrets
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the tests import each other by their bare names
 
+from harness import guards
+from harness.loops import new_event_loop
 from harness.run import run
 
 
@@ -28,8 +30,20 @@ def main() -> int:
     )
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
     parser.add_argument("--eager", action="store_true", help="with eager tasks (Python 3.12 and later)")
+    parser.add_argument(
+        "--guards", action="store_true", help="switch each guard of the transport off, which must be noticed"
+    )
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.3,
+        help="seconds of four deadlines in five; more on a busy machine",
+    )
     arguments = parser.parse_args()
-    loop_factory = importlib.import_module(arguments.loop).new_event_loop
+    loop_factory = partial(new_event_loop, arguments.loop)
+    if arguments.guards:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(_try_guards())
     violations = 0
     runs: tuple[tuple[str, float, dict[str, Any]], ...] = (
         ("plain", 1 - arguments.tls_share - arguments.fresh_share, {}),
@@ -46,10 +60,33 @@ def main() -> int:
         print(f"--- {name}", flush=True)
         calls = round(arguments.calls * share)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            figures = runner.run(run(calls, arguments.seed, eager=arguments.eager, progress=True, **options))
+            figures = runner.run(
+                run(
+                    calls,
+                    arguments.seed,
+                    eager=arguments.eager,
+                    progress=True,
+                    patience=arguments.patience,
+                    **options,
+                )
+            )
         print(figures, flush=True)
         violations += len(figures.violations)
     return 1 if violations else 0
+
+
+async def _try_guards() -> int:
+    """How many are switched off and not missed."""
+    unnoticed = 0
+    is_held = await guards.holds_writes_back()
+    for name, missing in guards.MISSING.items():
+        if missing.where_writes_are_held_back and not is_held:
+            print(f"{name}: this event loop writes at once")
+            continue
+        violations = await guards.violations_without(missing)
+        print(f"{name}: {len(violations)} times {missing.notices!r}", flush=True)
+        unnoticed += not violations
+    return unnoticed
 
 
 if __name__ == "__main__":

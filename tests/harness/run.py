@@ -11,7 +11,7 @@ import ssl
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +41,13 @@ OpenTransport = Callable[..., AbstractAsyncContextManager[Any]]
 """Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool, and does not promise
 to take an answer that came while other code held the loop."""
 
+KINDS: Final = {
+    "good": 300, "cookie": 30, "stray": 120, "split": 60, "chunked": 60, "late": 60, "last": 30, "status": 60,
+    "tail": 60, "held": 15,
+    "cut": 80, "half": 10, "stall": 10, "bad chunk": 15, "redirect": 30, "garbage": 15, "interim": 30,
+}  # fmt: skip
+"""What a server does with a request, and how often."""
+
 _BATCH: Final = 500
 _TICK: Final = 0.005
 _TICKS_TO_END: Final = 50  # turns of a free loop that a call may take to end after its deadline
@@ -50,7 +57,7 @@ _REQUEST: Final = re.compile(rb"POST /c(\d+)/")
 _OWNERS: Final = re.compile(rb"(?:GET|POST) /owner ")
 _OWNERS_NUMBER: Final = -1
 _NOBODYS_NUMBER: Final = -2
-_LONGEST_HELD: Final = 0.06  # seconds, as long as the short ones among the timeouts
+_MAX_HELD: Final = 0.06  # seconds, as long as the short ones among the timeouts
 _CODE: Final = re.compile(rb'"code":"(\d+)-')
 _current: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("current")
 
@@ -87,6 +94,8 @@ class Run:
     make_transport: MakeTransport
     open_transport: OpenTransport | None = None
     patience: float = 0.3
+    kinds: Mapping[str, int] = attrs.field(factory=lambda: KINDS)
+    busy: float = 0.05
     salt: str = attrs.field(factory=lambda: secrets.token_hex(8))
     seen: Counter[int] = attrs.field(factory=Counter)
     codes: Counter[int] = attrs.field(factory=Counter)
@@ -188,7 +197,7 @@ class Run:
     async def respond(self, connection: DirectConnection, number: int) -> None:  # noqa: C901, PLR0912, PLR0915 -- one per fault
         rng = self.rng
         good = session(self.token(number))
-        kind = rng.choices(*zip(*_KINDS.items(), strict=True))[0]
+        kind = rng.choices(*zip(*self.kinds.items(), strict=True))[0]
         if kind == "stall":
             await connection.gone()
         elif kind == "late":
@@ -258,7 +267,7 @@ class Run:
         loop = asyncio.get_running_loop()
         good = session(self.token(number))
         self.answer_in_whole(connection, number, good if self.rng.random() < 0.7 else self.refusal(number))
-        if (left := self.deadlines[number] - loop.time()) < _LONGEST_HELD:
+        if (left := self.deadlines[number] - loop.time()) < _MAX_HELD:
             time.sleep(max(left, 0) + self.rng.random() * 0.01)
 
     async def stray(self, connection: DirectConnection, number: int) -> None:
@@ -342,7 +351,7 @@ class Run:
                 timeout=timeout,
             )
         )
-        if rng.random() < 0.05 and not self.is_relayed and self.open_transport is None:
+        if rng.random() < self.busy and not self.is_relayed and self.open_transport is None:
             turns = rng.choice([0, 0, 0, 1, 3])  # a new connection takes a few turns to be there
 
             def later() -> None:
@@ -460,13 +469,6 @@ class _Reach:
     proxy: str | None
 
 
-_KINDS: Final = {
-    "good": 300, "cookie": 30, "stray": 120, "split": 60, "chunked": 60, "late": 60, "last": 30, "status": 60,
-    "tail": 60, "held": 15,
-    "cut": 80, "half": 10, "stall": 10, "bad chunk": 15, "redirect": 30, "garbage": 15, "interim": 30,
-}  # fmt: skip
-
-
 def texts_of(error: BaseException) -> Iterator[str]:
     """Whatever a log, a collector of errors or a task queue would make of an error."""
     yield from (str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error)))
@@ -509,19 +511,24 @@ async def run(
     strays_in_flight: bool | None = None,
     make_transport: MakeTransport = AiohttpTransport,
     open_transport: OpenTransport | None = None,
+    kinds: Mapping[str, int] = KINDS,
+    busy: float = 0.05,
     eager: bool = False,
     progress: bool = False,
     patience: float = 0.3,
 ) -> Figures:
     """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused.
 
-    ``patience`` is the timeout in seconds of four calls in five.
+    ``patience`` is the timeout in seconds of four calls in five. ``kinds`` says what a server does and how
+    often, ``busy`` how often idle connections speak while the loop is held up.
     """
     if eager:
         asyncio.get_running_loop().set_task_factory(_eagerly)
     figures = Figures(seed)
     in_flight = not reuse if strays_in_flight is None else strays_in_flight
-    this = Run(figures, random.Random(seed), reuse, in_flight, make_transport, open_transport, patience)
+    this = Run(
+        figures, random.Random(seed), reuse, in_flight, make_transport, open_transport, patience, kinds, busy
+    )
     log = logging.getLogger("descope_native")
     handler = _Log(this)
     level = log.level
