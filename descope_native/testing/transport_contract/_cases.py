@@ -54,7 +54,7 @@ ALL: Final[list[tuple[Body, tuple[str, ...]]]] = []
 _SHORT: Final = 0.25
 """Seconds of a deadline that is there to pass."""
 
-_MORE_THAN_ANY_LIMIT: Final = 64 * 1024 * 1024
+_MORE_THAN_ANY_LIMIT: Final = 16 * 1024 * 1024
 
 
 def _case(*promised: str) -> Callable[[Body], Body]:
@@ -340,7 +340,7 @@ async def a_body_without_end_is_given_up(kit: Kit) -> None:
     """At the transport's own limit, long before memory is short."""
     async with serve(_after_request(_flood(200))) as server, kit.transport() as transport:
         call = await kit.call(transport, server, timeout=20)
-        require(call.answer is None, "a body of 64 MiB was read")
+        require(call.answer is None, "a body of 16 MiB was read")
         require(call.failed(UnexpectedResponse), f"a body beyond any limit: {call.end}")
 
 
