@@ -11,7 +11,7 @@ import ssl
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -26,20 +26,28 @@ from kit.servers import (
     answer,
     chunked,
     serve,
-    session,
     tunnel,
     unused_port,
 )
 from kit.support import PROJECT
 
 import descope_native
-from descope_native import AppleUser, DescopeNativeError, NativeOAuthFinisher, Outcome, RequestTimeout
+from descope_native import (
+    AppleUser,
+    DescopeNativeError,
+    FinishResult,
+    NativeOAuthFinisher,
+    NativeOAuthStarter,
+    Outcome,
+    RequestTimeout,
+    StartResult,
+)
 from descope_native.transports.aiohttp import AiohttpTransport
 
 MakeTransport = Callable[..., AiohttpTransport]
 OpenTransport = Callable[..., AbstractAsyncContextManager[Any]]
-"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool, and does not promise
-to take an answer that came while other code held the loop."""
+"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool, and does not
+promise to take an answer that came while other code held the loop."""
 
 KINDS: Final = {
     "good": 300, "cookie": 30, "stray": 120, "split": 60, "chunked": 60, "late": 60, "last": 30, "status": 60,
@@ -58,8 +66,15 @@ _OWNERS: Final = re.compile(rb"(?:GET|POST) /owner ")
 _OWNERS_NUMBER: Final = -1
 _NOBODYS_NUMBER: Final = -2
 _MAX_HELD: Final = 0.06  # seconds, as long as the short ones among the timeouts
+_STARTS: Final = 0.2  # of all calls; the others finish
 _CODE: Final = re.compile(rb'"code":"(\d+)-')
 _current: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("current")
+
+
+def session(token: str, *headers: str) -> bytes:
+    """An answer that is right for a finish, and for a start."""
+    body = {"sessionJwt": token, "refreshJwt": f"refresh-{token}", "stateId": token, "nonce": token}
+    return answer(200, dict(body), *headers)
 
 
 @attrs.define
@@ -335,22 +350,27 @@ class Run:
     async def call(self, number: int, transport: Any, url: str, server: Server) -> None:
         rng = self.rng
         loop = asyncio.get_running_loop()
-        finisher = NativeOAuthFinisher(
-            PROJECT, transport, base_url=f"{url}/c{number}", auth_management_key=f"key-{self.salt}"
-        )
+        options: dict[str, Any] = {
+            "base_url": f"{url}/c{number}",
+            "auth_management_key": f"key-{self.salt}",
+        }
         _current.set(number)
         timeout = rng.random() * 0.06 + 0.0001 if rng.random() < 0.2 else self.patience
-        name = AppleUser(given_name=f"name-{self.salt}")
         self.deadlines[number] = loop.time() + timeout
-        task = asyncio.ensure_future(
-            finisher.finish(
+        making: Coroutine[Any, Any, FinishResult | StartResult]
+        if rng.random() < _STARTS:
+            making = NativeOAuthStarter(PROJECT, transport, **options).start(
+                provider="apple", login_options={"customClaims": {"x": f"claim-{self.salt}"}}, timeout=timeout
+            )
+        else:
+            making = NativeOAuthFinisher(PROJECT, transport, **options).finish(
                 provider="apple",
                 state_id=f"state-{self.salt}",
                 code=f"{number}-{self.salt}",
-                user=name,
+                user=AppleUser(given_name=f"name-{self.salt}"),
                 timeout=timeout,
             )
-        )
+        task = asyncio.create_task(making)
         if rng.random() < self.busy and not self.is_relayed and self.open_transport is None:
             turns = rng.choice([0, 0, 0, 1, 3])  # a new connection takes a few turns to be there
 
@@ -376,7 +396,7 @@ class Run:
             self.violate(f"call {number}: it ended long after its deadline, with the loop free")
         self.judge(number, task, cancelled=cancelled)
 
-    def judge(self, number: int, task: asyncio.Task[descope_native.FinishResult], *, cancelled: bool) -> None:
+    def judge(self, number: int, task: asyncio.Task[FinishResult | StartResult], *, cancelled: bool) -> None:
         self.figures.calls += 1
         if task.cancelled():
             self.figures.ends["cancelled"] += 1
@@ -385,8 +405,11 @@ class Run:
             return
         error = task.exception()
         if error is None:
-            self.figures.ends["session"] += 1
-            if (token := task.result().session_jwt) != self.token(number):
+            result = task.result()
+            is_start = isinstance(result, StartResult)
+            self.figures.ends["started" if is_start else "session"] += 1
+            token = result.state_id if isinstance(result, StartResult) else result.session_jwt
+            if token != self.token(number):
                 self.violate(f"call {number}: a token of somebody else, {token}")
             if self.salt in repr(task.result()):
                 self.violate(f"call {number}: a secret in the repr of a result")
