@@ -21,10 +21,11 @@ NAME: Final[str] = PYPROJECT["project"]["name"]
 EXTRAS: Final[dict[str, list[str]]] = PYPROJECT["project"]["optional-dependencies"]
 DECLARED: Final = [*PYPROJECT["project"]["dependencies"], *itertools.chain(*EXTRAS.values())]
 
-# Chosen by folder. These two need more than the tests group, and have sessions of their own.
+# Chosen by folder. These need more than the tests group, and have sessions of their own.
 APPS: Final = "tests/apps"
 OTHER_CLIENTS: Final = "tests/other_clients"
-ELSEWHERE: Final = (f"--ignore={APPS}", f"--ignore={OTHER_CLIENTS}")
+SITE: Final = "tests/site"
+ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS, SITE))
 # What the transports are tested by: also on another event loop, parser, and aiohttp.
 TRANSPORT_TESTS: Final = ("tests/contract", "tests/pluggable", "tests/transports")
 BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
@@ -267,14 +268,12 @@ def mutants(session: nox.Session) -> None:
     session.run("python", str(ROOT / "tests" / "mutants.py"), *session.posargs)
 
 
-@nox.session(default=False)
+@nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
-    """Write the API pages to build/api."""
-    session.install(f"{ROOT}[{','.join(EXTRAS)}]", *group("docs"))
-    session.chdir(session.create_tmp())  # or pdoc would wonder whether the tree was meant
-    pages = ("", ".converters", ".cookies", ".http_answer", ".testing", ".transports", ".transports.aiohttp")
-    target = ("--output-directory", str(ROOT / "build" / "api"))
-    session.run("pdoc", "--docformat", "google", *target, *(NAME + page for page in pages))
+    """Build the guides and the API reference into build/site; a warning is an error."""
+    install_wheel(session, *group("docs"))
+    session.run("mkdocs", "build", "--quiet", "--strict", "--site-dir", str(ROOT / "build" / "site"))
+    run_all_tests(session, SITE)
 
 
 @nox.session(name="harness-loops", python=PYTHONS[-1], requires=["build"])

@@ -1,4 +1,4 @@
-"""The README's chart and, printed, its table, from the JSON that a run has written.
+"""The chart and, printed, the table of docs/performance.md, from the JSON that a run has written.
 
 python -m benchmarks.chart benchmarks/results.json docs/chart.svg
 """
@@ -14,7 +14,7 @@ PANELS: Final = (
     ("decode", "bytes → FinishResult", "Reading the answer"),
 )
 
-WIDTH: Final = 760
+WIDTH: Final = 480  # readable on a phone
 LABELS: Final = 190
 BAR: Final = 18
 STEP: Final = 27
@@ -48,11 +48,12 @@ def chart(report: dict[str, Any]) -> str:
             top += STEP
         top += 26
     machine = report["machine"]
-    note = (
-        f"CPU time of the client process in µs, medians; less is better. Python {machine['python']}, "
-        f"aiohttp {machine['libraries']['aiohttp']}, {machine['cpu']}, {machine['date']}."
-    )
-    parts.append(f'<text class="note" x="0" y="{top - 6}">{escape(note)}</text>')
+    for note in (
+        "CPU time of the client process in µs, medians; less is better.",
+        f"Python {machine['python']}, aiohttp {machine['libraries']['aiohttp']}, {machine['cpu']}, {machine['date']}.",
+    ):
+        parts.append(f'<text class="note" x="0" y="{top - 6}">{escape(note)}</text>')
+        top += 16
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + 4}" '
         f'viewBox="0 0 {WIDTH} {top + 4}" role="img" aria-label="CPU time per call, against peers">'
