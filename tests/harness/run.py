@@ -370,7 +370,7 @@ class Run:
                 user=AppleUser(given_name=f"name-{self.salt}"),
                 timeout=timeout,
             )
-        task = asyncio.create_task(making)
+        task: asyncio.Task[Any] = asyncio.create_task(making)
         if rng.random() < self.busy and not self.is_relayed and self.open_transport is None:
             turns = rng.choice([0, 0, 0, 1, 3])  # a new connection takes a few turns to be there
 
