@@ -1,5 +1,7 @@
 """The environment's proxy: used where that is asked for, and told where it is ignored."""
 
+from typing import Any
+
 import pytest
 from kit.certs import Authority
 from kit.servers import Connection, answering, serve, session, tunnel, unused_port
@@ -34,7 +36,7 @@ async def test_the_proxy_of_the_environment_is_used_where_it_is_trusted(
 
 
 @pytest.mark.parametrize("options", [{}, {"trust_env": False}])
-async def test_it_is_not_used_otherwise(environment: pytest.MonkeyPatch, options: dict[str, bool]) -> None:
+async def test_it_is_not_used_otherwise(environment: pytest.MonkeyPatch, options: dict[str, Any]) -> None:
     """By default the environment decides nothing."""
     async with serve(answering(session()), GOOD.server_context()) as server:
         environment.setenv("HTTPS_PROXY", f"http://localhost:{unused_port()}")

@@ -46,7 +46,7 @@ class Promises:
             died meanwhile is replaced.
         refuses_early_answers: what a server says before the request is there is not taken for its answer.
         tells_bad_heads: what cannot become an answer, is none of HTTP's or goes beyond a limit is told at
-            once, and a status that a client never asked for as such. Without it, at the latest at the deadline.
+            once, and so is a status that nobody asked for. Without it, at the deadline at the latest.
         reads_while_sending: a refusal that comes before all of a large request is sent is taken. Without it,
             the call may wait until its deadline.
         tells_closed: a call on a closed transport, and one that is closed while it is in flight, fail with
