@@ -185,7 +185,7 @@ class SingleFlight:
     def _leave(self, flight: Flight[Any], ticket: Ticket) -> None:
         if flight.waiters or self._remember:
             ticket.flies_on = True
-        elif flight.task is not None:
+        else:
             flight.task.cancel()
 
     async def _fly(

@@ -106,7 +106,7 @@ class Flight(Generic[T]):
         self.deadline = deadline
         self.how: How = "led"
         self.told: Told[T] | None = None
-        self.task: Task[None] | None = None
+        self.task: Task[None]  # once it has started
         self.waiters: list[Future[None]] = []
 
     def land(self) -> None:
