@@ -5,7 +5,8 @@ from benchmarks.finish import finish
 from benchmarks.growth import growth
 from benchmarks.measure import main
 from benchmarks.reuse import reuse
+from benchmarks.single_flight import single_flight
 from benchmarks.weight import weight
 
 if __name__ == "__main__":
-    main(decode, finish, reuse, weight, growth)
+    main(decode, finish, reuse, weight, growth, single_flight)

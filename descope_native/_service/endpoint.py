@@ -35,6 +35,7 @@ class Endpoint:
     url: URL
     headers: Mapping[str, str] = attrs.field(repr=False)
     key: str | None = attrs.field(repr=False)
+    identity: str = attrs.field(repr=False)
 
     def build_request(self, request: attrs.AttrsInstance, timeout: float, progress: Progress) -> HttpRequest:
         """The bytes to send. Keys that are unset are left out, never null."""
@@ -69,8 +70,9 @@ def make_endpoint(
     if problem := _problem_with_base_url(base_url, allow_http=allow_http):
         raise InvalidRequestError(f"base_url {problem}")
     base = URL(base_url)
+    url = base.with_path(base.raw_path.rstrip("/") + path, encoded=True)
     return Endpoint(
-        base.with_path(base.raw_path.rstrip("/") + path, encoded=True),
+        url,
         {
             "Authorization": f"Bearer {project_id}:{key}" if key else f"Bearer {project_id}",
             "Content-Type": "application/json",
@@ -83,6 +85,7 @@ def make_endpoint(
             "x-descope-project-id": project_id,
         },
         key,
+        f"{url} {project_id}",
     )
 
 

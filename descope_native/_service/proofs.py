@@ -18,11 +18,11 @@ class FinishProof:
     @staticmethod
     def identify(endpoint: Endpoint, request: FinishRequest, /) -> bytes:
         # Neither the name nor the device tokens: a second submit may come without them.
-        parts = (
-            *(str(endpoint.url), endpoint.headers["x-descope-project-id"], request.provider),
-            *(request.state_id, request.code, request.id_token),
-        )
-        return json.dumps(parts).encode()
+        kind, proof = ("id_token", request.id_token) if request.code is None else ("code", request.code)
+        provider, state = request.provider, request.state_id
+        # With the length of each, or two proofs could look alike where a part has anybody's characters in it.
+        text = f"{len(provider)} {len(state)} {endpoint.identity} {provider} {state} {kind} {proof}"
+        return text.encode()
 
     @staticmethod
     def encode(result: FinishResult, /) -> bytes:

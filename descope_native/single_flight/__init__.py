@@ -10,11 +10,9 @@ repeat. A code that reaches the service twice is refused, and what the first one
 """
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
+from hashlib import blake2b
 from typing import Any, Literal, TypeVar, cast, get_args
-
-import attrs
 
 from descope_native._clock import running_loop
 from descope_native._numbers import is_count, is_positive
@@ -25,8 +23,9 @@ from descope_native.errors import (
     TransportClosed,
     TransportError,
 )
-from descope_native.single_flight._claims import CLAIM_TIME, Claim, Terms, spent
+from descope_native.single_flight._claims import CLAIM_TIME, Claim, Terms
 from descope_native.single_flight._flights import Codec, Flight, How, Ticket, Told, unwrap, wake
+from descope_native.single_flight._memory import Memory
 from descope_native.single_flight._redis import RedisStore
 from descope_native.single_flight._sealing import Seal, require_cryptography
 from descope_native.single_flight._stores import Found, MemoryStore, Store
@@ -36,12 +35,6 @@ __all__ = ["Codec", "Found", "How", "MemoryStore", "RedisStore", "SingleFlight",
 T = TypeVar("T")
 
 _WhenStoreFails = Literal["send", "refuse"]
-
-
-@attrs.define(eq=False)
-class _Kept:
-    told: Told[Any]
-    timer: asyncio.TimerHandle
 
 
 class SingleFlight:
@@ -115,13 +108,12 @@ class SingleFlight:
             require_cryptography()
         self._remember = float(remember)
         self._store_timeout = float(store_timeout)
-        self._max_entries = max_entries
         refuses = when_store_fails == "refuse"
         self._terms = None if store is None else Terms(store, float(store_timeout), float(remember), refuses)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flights: dict[bytes, Flight[Any]] = {}
         self._closing: set[Flight[Any]] = set()
-        self._kept: dict[bytes, _Kept] = {}
+        self._memory = Memory(self._remember, max_entries)
 
     async def run(
         self,
@@ -146,62 +138,55 @@ class SingleFlight:
             TransportError: what came of somebody else's call cannot be known.
             Exception: whatever ``send`` raises.
         """
-        self._bind()
+        loop = self._bind()
         seal = Seal.of(proof) if self._terms else None
-        key = seal.name if seal else hashlib.sha256(proof).digest()
+        key = seal.name if seal else blake2b(proof).digest()
         del proof
-        return unwrap(await self._board(key, seal, send, ticket, deadline, codec))
-
-    async def _board(  # noqa: PLR0917 -- as `run`
-        self,
-        key: bytes,
-        seal: Seal | None,
-        send: Callable[[], Awaitable[T]],
-        ticket: Ticket,
-        deadline: float,
-        codec: Codec[T],
-    ) -> Told[T]:
-        loop = asyncio.get_running_loop()
         seconds = max(deadline - loop.time(), 0.0)
         while True:
-            if (kept := self._kept.get(key)) is not None:
+            kept: Told[T] | None = self._memory.get(key)
+            if kept is not None:
                 ticket.how = "replayed"
-                return kept.told.anew("read")
-            flight = self._flights.get(key)
-            is_first = flight is None
+                return unwrap(kept.anew("read"))
+            flight: Flight[T] | None = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = Flight(ticket.phase, deadline)
                 claim = Claim(self._terms, seal, codec) if self._terms and seal else None
                 flight.task = loop.create_task(self._fly(key, flight, send, claim))
-            told: Told[T] | None = await self._wait(flight, ticket, None if is_first else deadline)
-            if told is None:
-                return Told(error=RequestTimeout("wait", seconds))
-            if is_first:
-                return told
-            if not _is_about_another(told.error) or loop.time() >= deadline:
-                return told.anew(flight.phase())
+                await self._wait(loop, flight, ticket, None)
+                return unwrap(cast("Told[T]", flight.told))  # or it would not have landed
+            ticket.how = "joined"
+            await self._wait(loop, flight, ticket, deadline)
+            if flight.told is None:
+                raise RequestTimeout("wait", seconds)
+            if not _is_about_another(flight.told.error) or loop.time() >= deadline:
+                return unwrap(flight.told.anew(flight.phase()))
 
-    async def _wait(self, flight: Flight[T], ticket: Ticket, until: float | None) -> Told[T] | None:
-        """What the flight has told, or None if it has told nothing by then."""
-        loop = asyncio.get_running_loop()
+    async def _wait(
+        self, loop: asyncio.AbstractEventLoop, flight: Flight[T], ticket: Ticket, until: float | None
+    ) -> None:
+        """Until the flight has landed or, for who has joined it, until then."""
         waiter: asyncio.Future[None] = loop.create_future()
-        flight.waiters.add(waiter)
+        flight.waiters.append(waiter)
         timer = None if until is None else loop.call_at(until, wake, waiter)
         if flight.told is not None:  # at once, where tasks start eagerly
             wake(waiter)
         try:
             await waiter
         finally:
-            flight.waiters.discard(waiter)
-            if timer is not None:
-                timer.cancel()
-            ticket.how = flight.how if until is None else "joined"
-            is_in_flight = flight.told is None
-            if is_in_flight and not self._remember and not flight.waiters and flight.task is not None:
-                flight.task.cancel()
+            flight.waiters.remove(waiter)
+            if timer is None:
+                ticket.how = flight.how
             else:
-                ticket.flies_on = is_in_flight
-        return flight.told
+                timer.cancel()
+            if flight.told is None:
+                self._leave(flight, ticket)
+
+    def _leave(self, flight: Flight[Any], ticket: Ticket) -> None:
+        if flight.waiters or self._remember:
+            ticket.flies_on = True
+        else:
+            flight.task.cancel()
 
     async def _fly(
         self,
@@ -211,37 +196,27 @@ class SingleFlight:
         claim: Claim[T] | None,
     ) -> None:
         try:
-            if claim is None:
-                self._tell(key, flight, await _call(send))
-                return
-            told = await claim.obtain(flight)
-            if told is not None:  # by another worker, which remembers it
-                self._tell(key, flight, told, keep=False)
-            else:
-                self._tell(key, flight, await _call(send))
-            if claim.may_stand:
+            told: Told[T] | None = None if claim is None else await claim.obtain(flight)
+            is_ours = told is None
+            if told is None:
+                try:
+                    told = Told(await send())
+                except Exception as error:  # noqa: BLE001 -- it is raised where the call was made
+                    told = Told(error=error)
+            self._tell(key, flight, told, keep=is_ours)  # or the worker whose it is remembers it
+            if claim is not None and claim.may_stand:
                 await self._close(claim, flight)
         finally:
             if flight.told is None:
                 ended = TransportError(flight.phase(), "the call was ended from outside")
-                self._tell(key, flight, Told(error=ended))
+                self._tell(key, flight, Told(error=ended), keep=True)
             flight.land()
 
-    def _tell(self, key: bytes, flight: Flight[T], told: Told[T], *, keep: bool = True) -> None:
+    def _tell(self, key: bytes, flight: Flight[T], told: Told[T], *, keep: bool) -> None:
         flight.told = told
         del self._flights[key]
-        if not keep or not self._remember or told.is_forgotten:
-            return
-        timer = asyncio.get_running_loop().call_later(self._remember, self._forget, key)
-        self._kept[key] = _Kept(told.anew(flight.phase()), timer)
-        if len(self._kept) > self._max_entries:
-            self._kept.pop(next(iter(self._kept))).timer.cancel()
-
-    def _forget(self, key: bytes) -> None:
-        """Forget what came of it, but not that it was sent."""
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(CLAIM_TIME - self._remember, self._kept.pop, key)
-        self._kept[key] = _Kept(Told(error=spent()), timer)
+        if keep and self._remember and not told.is_forgotten:
+            self._memory.keep(key, told if told.error is None else told.anew(flight.phase()))
 
     async def _close(self, claim: Claim[T], flight: Flight[T]) -> None:
         """Store what was told. Those who wait are kept waiting for that, but not for a slow store."""
@@ -256,20 +231,15 @@ class SingleFlight:
             self._closing.discard(flight)
             timer.cancel()
 
-    def _bind(self) -> None:
+    def _bind(self) -> asyncio.AbstractEventLoop:
         running = running_loop()
         if running is None:
             raise TransportError("pool", "no event loop runs here; run the call with asyncio.run()")
-        if self._loop not in {None, running}:
+        if self._loop is None:
+            self._loop = running
+        elif self._loop is not running:
             raise TransportClosed("pool", "the SingleFlight belongs to another event loop; make one per loop")
-        self._loop = running
-
-
-async def _call(send: Callable[[], Awaitable[T]]) -> Told[T]:
-    try:
-        return Told(await send())
-    except Exception as error:  # noqa: BLE001 -- it is raised where the call was made
-        return Told(error=error)
+        return running
 
 
 def _is_about_another(error: Exception | None) -> bool:

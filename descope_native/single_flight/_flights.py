@@ -1,6 +1,6 @@
 """One call, however many wait for it."""
 
-import asyncio
+from asyncio import Future, Task
 from collections.abc import Callable
 from typing import Generic, Literal, Protocol, TypeVar, cast
 
@@ -43,7 +43,7 @@ class Ticket(Protocol):
         ...
 
 
-@attrs.frozen
+@attrs.define
 class Told(Generic[T]):
     """What came of a call: a result, or an error."""
 
@@ -54,8 +54,10 @@ class Told(Generic[T]):
     def is_forgotten(self) -> bool:
         """Whether the proof is still good, so that it may go out again at once."""
         error = self.error
-        return isinstance(error, DescopeNativeError) and (
-            error.outcome is Outcome.NOT_SENT or error.safe_to_retry
+        return (
+            error is not None
+            and isinstance(error, DescopeNativeError)
+            and (error.outcome is Outcome.NOT_SENT or error.safe_to_retry)
         )
 
     def anew(self, phase: Phase) -> "Told[T]":
@@ -94,16 +96,18 @@ def unseal(sealed: bytes, seal: Seal, codec: Codec[T]) -> Told[T] | None:
     return None if error is None else Told(error=error)
 
 
-@attrs.define(eq=False)
 class Flight(Generic[T]):
     """A call that is under way, in a task of its own."""
 
-    phase: Callable[[], Phase]
-    deadline: float
-    how: How = "led"
-    told: Told[T] | None = None
-    task: asyncio.Task[None] | None = None
-    waiters: set[asyncio.Future[None]] = attrs.field(factory=set[asyncio.Future[None]], repr=False)
+    __slots__ = ("deadline", "how", "phase", "task", "told", "waiters")
+
+    def __init__(self, phase: Callable[[], Phase], deadline: float) -> None:
+        self.phase = phase
+        self.deadline = deadline
+        self.how: How = "led"
+        self.told: Told[T] | None = None
+        self.task: Task[None]  # once it has started
+        self.waiters: list[Future[None]] = []
 
     def land(self) -> None:
         """Let all who wait go on."""
@@ -111,6 +115,6 @@ class Flight(Generic[T]):
             wake(waiter)
 
 
-def wake(waiter: "asyncio.Future[None]") -> None:
+def wake(waiter: Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)

@@ -1,6 +1,7 @@
 """Where workers meet: what a store has to do, and the one that is memory."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -78,7 +79,7 @@ class MemoryStore:
             raise InvalidRequestError("max_entries must be a whole number, 1 at least")
         self._max_entries = max_entries
         self._clock = clock
-        self._entries: dict[bytes, _Entry] = {}
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
 
     # Nothing is awaited, so each method is atomic on its loop.
     async def claim(self, key: bytes, claim: bytes, seconds: float, /) -> Found:
@@ -106,8 +107,8 @@ class MemoryStore:
         return entry if entry.result is not None or entry.claimed_until > now else None
 
     def _keep(self, key: bytes, entry: _Entry) -> _Entry:
-        self._entries.pop(key, None)  # or the newest would stand where the oldest did
         self._entries[key] = entry
+        self._entries.move_to_end(key)
         if len(self._entries) > self._max_entries:
-            del self._entries[next(iter(self._entries))]
+            self._entries.popitem(last=False)
         return entry

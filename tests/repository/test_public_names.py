@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 import descope_native
-from descope_native import converters, cookies, errors, models, retrying, transports
+from descope_native import converters, cookies, errors, models, retrying, single_flight, transports
 from descope_native.transports import aiohttp, memory
 
 TOP = {
@@ -67,7 +67,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         descope_native.AiohtpTransport  # type: ignore[attr-defined]  # noqa: B018 -- looking is enough
 
 
-@pytest.mark.parametrize("module", [converters, errors, models, retrying, transports, aiohttp, memory])
+@pytest.mark.parametrize(
+    "module", [converters, errors, models, retrying, single_flight, transports, aiohttp, memory]
+)
 def test_each_module_says_what_is_public(module: Any) -> None:
     """And keeps its word."""
     for name in module.__all__:
@@ -110,6 +112,14 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
         "(*, ssl=True, proxy=None, limit=100, connect_timeout=5.0, reuse_connections=True, max_body=1048576)",
     ),
     "make_converter": (converters.make_converter, "()"),
+    "SingleFlight": (
+        descope_native.SingleFlight,
+        "(*, remember=30.0, store=None, store_timeout=0.5, max_entries=10000, when_store_fails='send')",
+    ),
+    "RedisStore": (single_flight.RedisStore, "(redis, *, prefix='descope_native:')"),
+    "claim": (single_flight.Store.claim, "(self, key, claim, seconds, /)"),
+    "settle": (single_flight.Store.settle, "(self, key, result, seconds, spent, /)"),
+    "release": (single_flight.Store.release, "(self, key, claim, /)"),
 }
 
 

@@ -183,22 +183,34 @@ async def test_what_is_remembered_is_bounded() -> None:
     ]
 
 
-async def test_the_mark_of_a_spent_proof_ends() -> None:
-    """After ten minutes by the loop's clock nothing is left of it."""
-    service, loop = Service(), asyncio.get_running_loop()
-    single_flight = SingleFlight(remember=0.01)
-    timers: list[tuple[float, Any]] = []
-    call_later = loop.call_later
-
-    def watch(delay: float, callback: Any, *rest: Any, **options: Any) -> asyncio.TimerHandle:
-        timers.append((delay, callback))
-        return call_later(0.05 if delay > 100 else delay, callback, *rest, **options)
-
+async def test_the_mark_of_a_spent_proof_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left of one proof after ten minutes, while another's time still runs."""
+    monkeypatch.setattr("descope_native.single_flight._memory.CLAIM_TIME", 0.5)
+    service = Service()
+    single_flight = SingleFlight(remember=0.2)
     async with worker(service, single_flight) as one:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop, "call_later", watch)
-            await one.finish()
-            await asyncio.sleep(0.2)
-        await one.finish()
-    assert sorted(round(delay) for delay, _ in timers if delay > 100) == [600]
-    assert len(service.received) == 2
+        await one.finish(code="a")
+        await asyncio.sleep(0.15)
+        await one.finish(code="b")
+        await asyncio.sleep(0.15)  # the first one's session is forgotten
+        with pytest.raises(TransportError, match="no longer remembered"):
+            await one.finish(code="a")
+        assert (await one.finish(code="b")).session_jwt == "s.b"
+        await asyncio.sleep(0.25)  # and now its mark
+        await one.finish(code="a")
+        with pytest.raises(TransportError, match="no longer remembered"):
+            await one.finish(code="b")
+    assert len(service.received) == 3
+
+
+async def test_a_mark_makes_room_before_a_session_does() -> None:
+    """Where both are too many, what is worth less goes first."""
+    service = Service()
+    async with worker(service, SingleFlight(remember=0.2, max_entries=2)) as one:
+        await one.finish(code="a")
+        await asyncio.sleep(0.3)
+        await one.finish(code="b")
+        await one.finish(code="c")
+        assert (await one.finish(code="b")).session_jwt == "s.b"
+        await one.finish(code="a")
+    assert len(service.received) == 4
