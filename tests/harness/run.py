@@ -38,8 +38,8 @@ from descope_native.transports.aiohttp import AiohttpTransport
 
 MakeTransport = Callable[..., AiohttpTransport]
 OpenTransport = Callable[..., AbstractAsyncContextManager[Any]]
-"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool, and does not promise
-to take an answer that came while other code held the loop."""
+"""Opens one of another kind, given ``ssl`` and ``limit``. It has no owner, proxy or pool, and does not
+promise to take an answer that came while other code held the loop."""
 
 _BATCH: Final = 500
 _TICK: Final = 0.005
