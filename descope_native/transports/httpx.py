@@ -94,8 +94,8 @@ class HttpxTransport:
     * What a server says on a new connection before the request is there is taken for its answer.
     * In ``connect``, ``NOT_SENT`` is said while TCP or TLS is being set up. A call that ends in the moment
       between the two says ``UNKNOWN``.
-    * Its parser waits for the rest of what cannot become an answer, up to 100 KiB or the deadline. It takes
-      no status below 200 but those that announce another.
+    * Its parser waits for the rest of what cannot become an answer, up to 100 KiB or the deadline, and does
+      not take a 101.
     * It does not read while it sends: a large request that is refused half-way waits until its deadline.
     * There is no proxy.
     * Where other code holds the event loop beyond a deadline, an answer that came in time may be lost.

@@ -45,8 +45,8 @@ class Promises:
         reuses_connections: a second call goes over the connection of the first, and a connection that
             died meanwhile is replaced.
         refuses_early_answers: what a server says before the request is there is not taken for its answer.
-        tells_bad_heads: what cannot become an answer, is none of HTTP's or goes beyond a limit is told at
-            once, and so is a status that nobody asked for. Without it, at the deadline at the latest.
+        tells_bad_heads: what cannot become an answer is told at once, and a 101 by its status. Without it,
+            as any failure, at the latest at the deadline.
         reads_while_sending: a refusal that comes before all of a large request is sent is taken. Without it,
             the call may wait until its deadline.
         tells_closed: a call on a closed transport, and one that is closed while it is in flight, fail with
@@ -145,7 +145,18 @@ class Kit:
 
     def __init__(self, open_transport: OpenTransport, promises: Promises) -> None:
         self._open = open_transport
+        self._tasks: list[asyncio.Task[HttpResponse]] = []
         self.promises = promises
+
+    async def abandon(self) -> None:
+        """End the calls that a case which failed has left, and hear how they ended."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]  # another one has ended its own
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=GRACE)
+            await asyncio.gather(*done, return_exceptions=True)
 
     @asynccontextmanager
     async def transport(self) -> AsyncGenerator[Transport]:
@@ -192,6 +203,7 @@ class Kit:
             timeout=timeout,
         )
         task = asyncio.ensure_future(_sent(transport, request))
+        self._tasks.append(task)
         return Call(number, request, None if isinstance(server, str) else server, task)
 
     async def end(self, call: Call) -> Call:
