@@ -18,7 +18,7 @@ import pytest
 from native_sign_in import summarize
 from test_apps import APPS, ATTRIBUTES, InProcess, as_body, every_framework, swapped
 
-from descope_native import FinishResult, InMemoryTransport, NativeOAuthFinisher, User
+from descope_native import FinishResult, InMemoryTransport, NativeOAuthFinisher
 from descope_native.converters import make_converter
 from descope_native.testing import FakeDescope, Fault
 
@@ -183,49 +183,16 @@ def test_a_result_is_a_dict_in_pythons_own_words() -> None:
 
 # --- a snapshot, in a test
 
-SNAPSHOT = """
-import asyncio, pathlib, sys
-from test_json import block
-names = {}
-exec("import json; from pathlib import Path; from descope_native import *", names)
-exec("from descope_native.converters import make_converter", names)
-exec("from descope_native.testing import FakeDescope", names)
-exec(block("snapshot"), names)
-asyncio.run(names["test_the_result_is_as_it_was"](pathlib.Path(sys.argv[1])))
-"""
-
 
 def test_a_snapshot_is_the_same_in_each_process(tmp_path: Path) -> None:
     """The guide's test: with a seed and a clock, ids, times and the signed tokens are as they were."""
-    snapshot = tmp_path / "snapshot.json"
-    paths = os.pathsep.join([str(APPS), str(APPS.parent), *filter(None, sys.path)])
+    (source,) = re.findall(r"<!-- pytest: test_snapshot.py -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
+    test = tmp_path / "test_snapshot.py"
+    test.write_text(source, encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(test)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
     for _ in range(2):
-        command = [sys.executable, "-c", SNAPSHOT, str(snapshot)]
-        subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": paths})
-    kept = json.loads(snapshot.read_text())
+        subprocess.run(command, check=True, cwd=tmp_path, env=environment)
+    kept = json.loads((tmp_path / "snapshot.json").read_text(encoding="utf-8"))
     assert kept["user"]["createdTime"] == 1_800_000_000
     assert kept["sessionJwt"].count(".") == 2
-
-
-# --- the guide
-
-
-def block(name: str) -> str:
-    """A block of docs/json.md."""
-    (text,) = re.findall(rf"<!-- run: {name} -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
-    return str(text)
-
-
-async def test_the_guides_parts_and_its_store_are_as_the_guide_says() -> None:
-    """Its blocks are run as they stand."""
-    result = await finish(FakeDescope(), customAttributes=ATTRIBUTES)
-    names: dict[str, Any] = {
-        "json": json,
-        "make_converter": make_converter,
-        "FinishResult": FinishResult,
-        "User": User,
-        "result": result,
-    }
-    exec(block("part"), names)
-    exec(block("store"), names)
-    assert names["summarize"](result) == summarize(result)  # as the applications do it
