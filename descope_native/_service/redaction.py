@@ -74,9 +74,8 @@ class Redactor:
     @functools.cached_property
     def _secrets(self) -> tuple[list[str], bool]:
         """What is looked for, and whether that is all; an error code is compared with what is as short."""
-        fields = attrs.fields(type(self._request))
-        hidden = [getattr(self._request, field.name) for field in fields if field.repr is not True]
-        strings = _strings_in([self._key, *hidden])
+        hidden = [getattr(self._request, name) for name in _hidden_fields(type(self._request))]
+        strings = _strings_in([value for value in (self._key, *hidden) if value is not None])
         is_small = len(strings) <= _MAX_VALUES and sum(map(len, strings)) <= _MAX_SECRETS
         secrets = [_fold(text.strip()) for text in strings if is_small or len(text) <= _SAMPLE]
         return [text for text in secrets if text.strip()], is_small
@@ -85,6 +84,11 @@ class Redactor:
     def _samples(self) -> set[str]:
         joined = "\0".join(self._secrets[0])
         return {joined[at : at + _SAMPLE] for at in range(0, len(joined) - _SAMPLE + 1, _STEP)}
+
+
+@functools.cache
+def _hidden_fields(request: type[attrs.AttrsInstance]) -> list[str]:
+    return [field.name for field in attrs.fields(request) if field.repr is not True]
 
 
 def _strings_in(values: list[object]) -> list[str]:
