@@ -70,3 +70,12 @@ def as_body(content: dict[str, Any]) -> bytes:
 
 ID_TOKEN: Final = token(1100, seed=3)
 REQUEST: Final = {"provider": "google", "stateId": "0a1b2c3d4e5f60718293", "idToken": ID_TOKEN}
+
+START_PATH: Final = "/v1/auth/oauth/native/start"
+START_ANSWER: Final = {
+    "clientId": "1234567890-0a1b2c3d4e5f6071829300112233.apps.googleusercontent.com",
+    "stateId": "0a1b2c3d4e5f60718293",
+    "nonce": "b1946ac92492d2347c6235b4d2611184",
+    "implicit": True,
+    "errorId": "",
+}

@@ -4,35 +4,44 @@
 
 A relay in front of the service delays every byte, and a connection's start, as a link of 10, 40 or 150 ms
 would; TLS goes through it. Each candidate makes one call, idles for a gap, and makes the call that counts.
-All gaps, links and candidates idle at the same time, each with a client of its own, so the run takes as
-long as the longest gap. One more line is the first call of a new process, with its imports.
+All gaps, links and candidates idle at the same time, each with a client of its own, so the run takes little
+longer than the longest gap. The first call after startup is timed too: in a program that is running
+already, and in a new process, with its imports.
 """
 
-import argparse
 import asyncio
-import json
 import ssl
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import trustme
-
-from benchmarks.answer import answer, as_body
-from benchmarks.measure import installed, machine
-from benchmarks.server import running
+if TYPE_CHECKING:
+    from benchmarks.measure import Ratio, Settings
 
 PROJECT: Final = "P2abcdefghijklmnopqrstuvwxyz"
+PATH: Final = "/v1/auth/oauth/native/finish"
 PROOF: Final = {"provider": "google", "stateId": "state", "idToken": "id.to.ken"}
+
+OURS: Final = "ours"
+WARM: Final = "ours, keep_warm"
 LINKS: Final = (0.010, 0.040, 0.150)
-GAPS: Final = (0, 3, 10, 20, 50, 120)
+FIRST: Final = -1.0
+"""In place of a gap: no call came before."""
+
+GAPS: Final = (FIRST, 0, 3, 10, 20, 50, 120)
+MOST_BY_DEFAULT: Final = 50
+"""Seconds that a connection is used again by default, less five for a call that is late."""
+
 ROUNDS: Final = 5
 """Clients of each kind, each with one timed call; their median is what is printed."""
+
+SPACING: Final = 0.037
+"""Seconds between the starts of two clients, so that none waits for another's turn of the loop."""
 
 Call = Callable[[], Awaitable[object]]
 Client = Callable[[str, ssl.SSLContext], AbstractAsyncContextManager[Call]]
@@ -49,8 +58,8 @@ class Link:
         self._half = round_trip / 2
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("localhost", self._port)
         opened = asyncio.get_running_loop().time() + 2 * self._half  # SYN and SYN-ACK
+        there_reader, there_writer = await asyncio.open_connection("localhost", self._port)
         await asyncio.gather(self._pass(reader, there_writer, opened), self._pass(there_reader, writer, 0.0))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, since: float) -> None:
@@ -62,7 +71,7 @@ class Link:
 
 
 async def relay(port: int, links: list[float]) -> None:
-    servers = [await asyncio.start_server(Link(port, link), "localhost", 0) for link in links]
+    servers = [await asyncio.start_server(Link(port, link), "localhost", 0, backlog=1024) for link in links]
     print(*(server.sockets[0].getsockname()[1] for server in servers), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.buffer.read)
 
@@ -79,7 +88,7 @@ def relaying(port: int, links: tuple[float, ...]) -> Iterator[dict[float, str]]:
         process.stdin.close()
 
 
-# --- who calls
+# --- who calls; each imports what it needs, since a new process is timed with its imports
 
 
 def ours(**options: Any) -> Client:
@@ -103,7 +112,7 @@ async def aiohttp_default(base: str, trust: ssl.SSLContext) -> AsyncIterator[Cal
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
 
         async def call() -> None:
-            async with session.post(f"{base}/v1/auth/oauth/native/finish", json=PROOF) as response:
+            async with session.post(base + PATH, json=PROOF) as response:
                 await response.json()
 
         yield call
@@ -116,31 +125,31 @@ async def httpx_default(base: str, trust: ssl.SSLContext) -> AsyncIterator[Call]
     async with httpx.AsyncClient(verify=trust) as client:
 
         async def call() -> None:
-            (await client.post(f"{base}/v1/auth/oauth/native/finish", json=PROOF)).json()
+            (await client.post(base + PATH, json=PROOF)).json()
 
         yield call
 
 
 @asynccontextmanager
-async def official(base: str, trust: ssl.SSLContext) -> AsyncIterator[Call]:
+async def official(base: str, _: ssl.SSLContext) -> AsyncIterator[Call]:
     """What every method of the vendor's async client comes down to, with the certificate unchecked."""
     from descope.http_client_async import HTTPClientAsync
 
     async with HTTPClientAsync(PROJECT, base, secure=False) as client:
 
         async def call() -> None:
-            (await client.post("/v1/auth/oauth/native/finish", body=dict(PROOF))).json()
+            (await client.post(PATH, body=dict(PROOF))).json()
 
         yield call
 
 
 def candidates() -> dict[str, Client]:
-    found: dict[str, Client] = {"ours": ours(), "ours, keep_warm": ours(keep_warm=True)}
+    found: dict[str, Client] = {OURS: ours(), WARM: ours(keep_warm=True)}
     found["aiohttp"] = aiohttp_default
-    if installed("httpx"):
+    if find_spec("httpx"):
         found["httpx"] = httpx_default
-    if installed("descope"):
-        found["descope"] = official
+    if find_spec("descope"):
+        found["official SDK"] = official
     return found
 
 
@@ -150,84 +159,74 @@ def candidates() -> dict[str, Client]:
 async def once_idle(client: Client, base: str, trust: ssl.SSLContext, gap: float) -> float:
     """Seconds of the call after the gap."""
     async with client(base, trust) as call:
-        await call()
-        await asyncio.sleep(gap)
+        if gap != FIRST:
+            await call()
+            await asyncio.sleep(gap)
         began = time.perf_counter()
         await call()
         return time.perf_counter() - began
 
 
-async def felt(
+async def after_gaps(
     bases: dict[float, str], trust: ssl.SSLContext, gaps: tuple[float, ...], rounds: int
 ) -> list[dict[str, Any]]:
     cells = [
         (name, client, link, gap) for name, client in candidates().items() for link in bases for gap in gaps
     ]
+    for client in candidates().values():  # what is done once in a process is done now
+        await once_idle(client, bases[min(bases)], trust, 0)
+    # The longest gaps first: the others come while these idle.
+    starts = sorted(range(len(cells)), key=lambda index: -cells[index][3]) * rounds
 
-    async def cell(number: int, client: Client, link: float, gap: float) -> list[float]:
-        seconds = []
-        for turn in range(rounds):
-            # Each has a moment of its own, so that none waits for another's turn of the loop.
-            await asyncio.sleep((number + turn * len(cells)) * 0.02)
-            seconds.append(asyncio.create_task(once_idle(client, bases[link], trust, gap)))
-        return [await each for each in seconds]
+    async def one(number: int, index: int) -> tuple[int, float]:
+        await asyncio.sleep(number * SPACING)
+        _, client, link, gap = cells[index]
+        return index, await once_idle(client, bases[link], trust, gap)
 
-    tasks = [
-        asyncio.create_task(cell(number, client, link, gap))
-        for number, (_, client, link, gap) in enumerate(cells)
-    ]
-    results = await asyncio.gather(*tasks)
+    seconds: list[list[float]] = [[] for _ in cells]
+    for index, took in await asyncio.gather(*(one(*start) for start in enumerate(starts))):
+        seconds[index].append(took)
     return [
-        {
-            "client": name,
-            "link": link,
-            "gap": gap,
-            "round_trips": statistics.median(seconds) / link,
-            "worst": max(seconds) / link,
-        }
-        for (name, _, link, gap), seconds in zip(cells, results, strict=True)
+        {"client": name, "link": link, "gap": gap, "round_trips": sorted(took / link for took in each)}
+        for (name, _, link, gap), each in zip(cells, seconds, strict=True)
     ]
 
 
-def first_calls(base: str, link: float, certificate: Path, rounds: int) -> list[dict[str, Any]]:
-    """Seconds that a new process takes until its first answer is there, imports included."""
-    lines = []
-    for name in candidates():
-        command = [sys.executable, "-m", "benchmarks.felt", "--first", name, base, str(certificate)]
-        seconds = [
-            float(subprocess.run(command, capture_output=True, check=True).stdout) for _ in range(rounds)
-        ]
-        lines.append({"client": name, "link": link, "seconds": statistics.median(seconds)})
+def in_a_new_process(bases: dict[float, str], certificate: Path, rounds: int) -> list[dict[str, Any]]:
+    """Seconds from the start of a process to its first answer, and how many of them are the call's."""
+    lines: list[dict[str, Any]] = []
+    for link, base in bases.items():
+        taken: dict[str, list[list[float]]] = {name: [] for name in candidates()}
+        for _ in range(rounds):
+            for name, each in taken.items():
+                command = [sys.executable, "-m", "benchmarks.felt", "--first", name, base, str(certificate)]
+                command.append(str(time.monotonic()))
+                output = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+                each.append([float(word) for word in output.split()])
+        for name, each in taken.items():
+            total, call = (sorted(column) for column in zip(*each, strict=True))
+            lines.append({"client": name, "link": link, "seconds": total, "of the call": call})
     return lines
 
 
-async def first_call(name: str, base: str, certificate: str) -> None:
+async def first_call(name: str, base: str, certificate: str, started: float) -> None:
     trust = ssl.create_default_context(cafile=certificate)
     async with candidates()[name](base, trust) as call:
+        began = time.monotonic()
         await call()
+        ended = time.monotonic()
+    print(ended - started, ended - began)
 
 
-def table(lines: list[dict[str, Any]]) -> str:
-    gaps = sorted({line["gap"] for line in lines})
-    rows = [["round trips of", "client", *(f"{gap:g} s" for gap in gaps)]]
-    for link in sorted({line["link"] for line in lines}):
-        for name in dict.fromkeys(line["client"] for line in lines):
-            cells = {line["gap"]: line for line in lines if (line["link"], line["client"]) == (link, name)}
-            rows.append([f"{link * 1000:g} ms", name, *(f"{cells[gap]['round_trips']:.2f}" for gap in gaps)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+def felt(settings: "Settings") -> "list[Ratio]":
+    import trustme
+
+    from benchmarks.answer import answer, as_body
+    from benchmarks.server import running
+
+    links, gaps, rounds = (
+        (LINKS[:1], (FIRST, 0, 0.2), 1) if settings.quick else (LINKS, GAPS, settings.rounds(ROUNDS))
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a smoke run: its figures mean nothing")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file as well")
-    quick = parser.parse_args()
-    links, gaps, rounds = (LINKS[:1], (0, 0.2), 1) if quick.quick else (LINKS, GAPS, ROUNDS)
     authority = trustme.CA()
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
@@ -238,24 +237,67 @@ def main() -> None:
         running(as_body(answer()), certificate=path) as base,
         relaying(int(base.rpartition(":")[2]), links) as bases,
     ):
-        lines = asyncio.run(felt(bases, trust, gaps, rounds))
-        first = first_calls(bases[links[0]], links[0], Path(root), rounds)
-    print(table(lines))
-    for line in first:
-        link = f"{line['link'] * 1000:g} ms"
-        print(f"first call of a process, {link} link: {line['client']} {line['seconds']:.3f} s")
-    if quick.json:
-        report = {"machine": machine(), "quick": quick.quick, "felt": lines, "first": first}
-        quick.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        print(f"felt: idle for {max(gaps):g} s", file=sys.stderr, flush=True)
+        lines = asyncio.run(after_gaps(bases, trust, gaps, rounds))
+        first = in_a_new_process(bases, Path(root), rounds)
+    print(table(lines, first), end="\n\n")
+    settings.report.update(felt=lines, first=first)
+    return goals(lines, first)
+
+
+def goals(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> "list[Ratio]":
+    """The worst median of each promise, over all links."""
+    from statistics import median
+
+    from benchmarks.measure import Ratio
+
+    def worst(measure: str, cells: list[list[float]], goal: float) -> Ratio:
+        low, value, high = min(map(median, cells)), max(map(median, cells)), max(map(max, cells))
+        return Ratio("felt", measure, value, low, high, goal, "<=", {}, "round trips")
+
+    def of(client: str, longest: float) -> list[list[float]]:
+        return [
+            each["round_trips"]
+            for each in lines
+            if each["client"] == client and 0 <= each["gap"] <= longest and each["gap"] != FIRST
+        ]
+
+    calls = [
+        [seconds / each["link"] for seconds in each["of the call"]] for each in first if each["client"] == WARM
+    ]
+    return [
+        worst(f"round trips, idle up to {MOST_BY_DEFAULT} s", of(OURS, MOST_BY_DEFAULT), 1.1),
+        worst("round trips, idle up to 120 s, `keep_warm`", of(WARM, 120), 1.1),
+        worst("round trips, first call of a process, `keep_warm`", calls, 1.1),
+    ]
+
+
+def table(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
+    from statistics import median
+
+    gaps = sorted({line["gap"] for line in lines})
+    titles = ["first" if gap == FIRST else f"{gap:g} s" for gap in gaps]
+    rows = [["round trips of", "client", *titles, "process", "its call"]]
+    for link in sorted({line["link"] for line in lines}):
+        for name in dict.fromkeys(line["client"] for line in lines):
+            cells = {line["gap"]: line for line in lines if (line["link"], line["client"]) == (link, name)}
+            (new,) = (line for line in first if (line["link"], line["client"]) == (link, name))
+            rows.append([f"{link * 1000:g} ms", name])
+            rows[-1] += [f"{median(cells[gap]['round_trips']):.2f}" for gap in gaps]
+            rows[-1] += [f"{median(new['seconds']):.3f} s", f"{median(new['of the call']) / link:.2f}"]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["--relay", port, *links]:
             asyncio.run(relay(int(port), [float(link) for link in links]))
-        case ["--first", name, base, certificate]:
-            began = time.perf_counter()
-            asyncio.run(first_call(name, base, certificate))
-            print(time.perf_counter() - began)
+        case ["--first", name, base, certificate, started]:
+            asyncio.run(first_call(name, base, certificate, float(started)))
         case _:
-            main()
+            from benchmarks.measure import main
+
+            main(felt)

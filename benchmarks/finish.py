@@ -1,6 +1,7 @@
-"""`finish()` over both transports, against what people write by hand and what the vendor ships.
+"""`finish()` and `start()` against what people write by hand and what the vendor ships.
 
-Costs are CPU time of this process; the server has one of its own.
+Like is compared with like: those that end in typed, frozen objects, and in a line of their own those that
+end in dicts. Costs are CPU time of this process; the server has one of its own.
 """
 
 import asyncio
@@ -14,15 +15,17 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from benchmarks.answer import ID_TOKEN, PATH, REQUEST, answer, as_body
+from benchmarks.answer import ID_TOKEN, PATH, REQUEST, START_ANSWER, START_PATH, answer, as_body
+from benchmarks.decode import plain_converter, pydantic_reader
 from benchmarks.measure import Costs, Ratio, Settings, installed, interleaved, main, ratio
 from benchmarks.server import running
 from descope_native import (
     AiohttpTransport,
     FinishRequest,
-    HttpResponse,
-    InMemoryTransport,
+    FinishResult,
     NativeOAuthFinisher,
+    NativeOAuthStarter,
+    StartResult,
     Transport,
 )
 from descope_native._service.endpoint import make_endpoint
@@ -32,12 +35,17 @@ from descope_native.transports import Progress
 Call = Callable[[], Awaitable[Any]]
 
 OURS: Final = "finish()"
+STOCK: Final = "aiohttp + stock cattrs"
+PYDANTIC: Final = "httpx + pydantic"
+OFFICIAL: Final = "the official SDK"
+"""Of its methods none is typed: each gives a dict."""
+
 UNTYPED: Final = "our transport + json.loads"
-IDIOMATIC: Final = "idiomatic aiohttp"
-BARE: Final = "bare prepared aiohttp"
-OFFICIAL: Final = "official descope client"
-HTTPX: Final = "httpx"
-MOCKED: Final = "httpx MockTransport"
+IDIOMATIC: Final = "aiohttp, untyped"
+BARE: Final = "bare prepared aiohttp, untyped"
+HTTPX: Final = "httpx, untyped"
+
+START: Final = "start()"
 
 HEADERS: Final = {"Authorization": "Bearer P2abcdefghijklmnopqrstuvwxyz"}
 
@@ -62,6 +70,51 @@ async def our_transport(base: str) -> AsyncIterator[Call]:
 
         async def call() -> Any:
             return json.loads((await transport.send(endpoint.build_request(proof, 15.0, Progress()))).body)
+
+        yield call
+
+
+@asynccontextmanager
+async def aiohttp_with_cattrs(base: str) -> AsyncIterator[Call]:
+    """What one would write who wants our classes, with both libraries as they come."""
+    converter = plain_converter()
+    async with aiohttp.ClientSession() as session:
+
+        async def call() -> Any:
+            async with session.post(base + PATH, json=REQUEST, headers=HEADERS) as response:
+                return converter.structure(await response.json(), FinishResult)
+
+        yield call
+
+
+@asynccontextmanager
+async def httpx_with_pydantic(base: str) -> AsyncIterator[Call]:
+    import httpx
+
+    read = pydantic_reader()
+    async with httpx.AsyncClient() as client:
+
+        async def call() -> Any:
+            return read((await client.post(base + PATH, json=REQUEST, headers=HEADERS)).content)
+
+        yield call
+
+
+@asynccontextmanager
+async def our_start(base: str) -> AsyncIterator[Call]:
+    async with AiohttpTransport.open() as transport:
+        starter = NativeOAuthStarter("P2abcdefghijklmnopqrstuvwxyz", transport, base_url=base)
+        yield lambda: starter.start(provider="google")
+
+
+@asynccontextmanager
+async def start_with_cattrs(base: str) -> AsyncIterator[Call]:
+    converter, request = plain_converter(), {"provider": "google"}
+    async with aiohttp.ClientSession() as session:
+
+        async def call() -> Any:
+            async with session.post(base + START_PATH, json=request, headers=HEADERS) as response:
+                return converter.structure(await response.json(), StartResult)
 
         yield call
 
@@ -118,35 +171,6 @@ async def httpx_client(base: str) -> AsyncIterator[Call]:
         yield call
 
 
-@asynccontextmanager
-async def mocked_httpx(_: str) -> AsyncIterator[Call]:
-    import httpx
-
-    headers, body = {"Content-Type": "application/json"}, as_body(answer())
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, content=body))
-    async with httpx.AsyncClient(transport=transport) as client:
-
-        async def call() -> Any:
-            response = await client.post("https://api.descope.com" + PATH, json=REQUEST, headers=HEADERS)
-            return response.json()
-
-        yield call
-
-
-@asynccontextmanager
-async def ours_in_memory(_: str) -> AsyncIterator[Call]:
-    headers, body = (("Content-Type", "application/json"),), as_body(answer())
-    transport = InMemoryTransport(lambda _: HttpResponse(200, headers, body))
-    call = finishing(transport)
-
-    async def forgetful_call() -> Any:
-        transport.requests.clear()  # kept for tests, and here just a growing heap
-        return await call()
-
-    yield forgetful_call
-    await transport.close()
-
-
 async def cpu_one_by_one(call: Call, times: int) -> float:
     start = time.process_time()
     for _ in range(times):
@@ -154,19 +178,19 @@ async def cpu_one_by_one(call: Call, times: int) -> float:
     return (time.process_time() - start) / times
 
 
-async def throughput(call: Call, in_flight: int, times: int) -> float:
-    """Calls per second, so many at once."""
+async def cpu_in_flight(call: Call, in_flight: int, times: int) -> float:
+    """CPU seconds per call, with so many at once."""
     left = iter(range(times))
 
     async def work() -> None:
         for _ in left:
             await call()
 
-    start = time.perf_counter()
+    start = time.process_time()
     async with asyncio.TaskGroup() as tasks:
         for _ in range(in_flight):
             tasks.create_task(work())
-    return times / (time.perf_counter() - start)
+    return (time.process_time() - start) / times
 
 
 async def longest_stall(call: Call, in_flight: int) -> float:
@@ -195,65 +219,76 @@ async def longest_stall(call: Call, in_flight: int) -> float:
 
 
 def finish(settings: Settings) -> list[Ratio]:
-    networked = {OURS: ours, UNTYPED: our_transport, IDIOMATIC: idiomatic_aiohttp, BARE: bare_aiohttp}
-    mocked = {OURS: ours_in_memory}
+    finishes = {OURS: ours, STOCK: aiohttp_with_cattrs}
+    finishes |= {UNTYPED: our_transport, IDIOMATIC: idiomatic_aiohttp, BARE: bare_aiohttp}
     if installed("descope"):
-        networked[OFFICIAL] = official_client
+        finishes[OFFICIAL] = official_client
     if installed("httpx"):
-        networked[HTTPX] = httpx_client
-        mocked[MOCKED] = mocked_httpx
-    with running(as_body(answer())) as base, asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        enter = stack.enter_async_context
-        calls = {name: runner.run(enter(opened(base))) for name, opened in networked.items()}
-        in_memory = {name: runner.run(enter(opened(base))) for name, opened in mocked.items()}
-        try:
-            return measured(settings, runner, calls, in_memory)
-        finally:
-            runner.run(stack.aclose())
+        finishes[HTTPX] = httpx_client
+    if installed("httpx") and installed("pydantic"):
+        finishes[PYDANTIC] = httpx_with_pydantic
+    with running(as_body(answer())) as base, running(as_body(START_ANSWER)) as start_base:
+        with asyncio.Runner() as runner:
+            stack = AsyncExitStack()
+
+            def opened(clients: dict[str, Any], base: str) -> dict[str, Call]:
+                return {
+                    name: runner.run(stack.enter_async_context(of(base))) for name, of in clients.items()
+                }
+
+            try:
+                calls = opened(finishes, base)
+                starts = opened({START: our_start, STOCK: start_with_cattrs}, start_base)
+                return [*one_by_one(settings, runner, calls, starts), *in_flight(settings, runner, calls)]
+            finally:
+                runner.run(stack.aclose())
 
 
-def measured(
-    settings: Settings, runner: asyncio.Runner, calls: dict[str, Call], in_memory: dict[str, Call]
+def interleave(
+    runner: asyncio.Runner, title: str, of: dict[str, Call], rounds: int, measure: Any, *arguments: int
+) -> Costs:
+    def once(call: Call) -> float:
+        return float(runner.run(measure(call, *arguments)))
+
+    return interleaved(title, {name: partial(once, call) for name, call in of.items()}, rounds)
+
+
+def one_by_one(
+    settings: Settings, runner: asyncio.Runner, calls: dict[str, Call], starts: dict[str, Call]
 ) -> list[Ratio]:
-    def interleave(title: str, of: dict[str, Call], rounds: int, measure: Any, *arguments: int) -> Costs:
-        def once(call: Call) -> float:
-            return float(runner.run(measure(call, *arguments)))
-
-        candidates = {name: partial(once, call) for name, call in of.items()}
-        return interleaved(title, candidates, settings.rounds(rounds))
-
-    ratios: list[Ratio] = []
-    one = interleave("finish, one by one", calls, 40, cpu_one_by_one, settings.times(100))
+    rounds, times = settings.rounds(40), settings.times(100)
+    costs = interleave(runner, "finish, one by one", calls, rounds, cpu_one_by_one, times)
+    ratios = [ratio("finish", f"{OURS} ÷ {STOCK}", costs, (OURS, STOCK), 0.9)]
+    if PYDANTIC in costs:
+        ratios += [ratio("finish", f"{PYDANTIC} ÷ {OURS}", costs, (PYDANTIC, OURS))]
+    if OFFICIAL in costs:
+        ratios += [ratio("finish", f"{OFFICIAL} ÷ {OURS}", costs, (OFFICIAL, OURS), 4.0, ">=")]
+    ratios += [ratio("finish", f"{OURS} ÷ {IDIOMATIC}", costs, (OURS, IDIOMATIC))]
+    if HTTPX in costs:
+        ratios += [ratio("finish", f"{HTTPX} ÷ {OURS}", costs, (HTTPX, OURS))]
     ratios += [
-        ratio("finish", f"{OURS} ÷ {IDIOMATIC}", one, (OURS, IDIOMATIC), 1.0),
-        ratio("finish", f"{UNTYPED} ÷ {IDIOMATIC}", one, (UNTYPED, IDIOMATIC)),
-        ratio("finish", f"{BARE} ÷ {IDIOMATIC}", one, (BARE, IDIOMATIC)),
+        ratio("finish", f"{UNTYPED} ÷ {IDIOMATIC}", costs, (UNTYPED, IDIOMATIC)),
+        ratio("finish", f"{BARE} ÷ {IDIOMATIC}", costs, (BARE, IDIOMATIC)),
     ]
-    if OFFICIAL in one:
-        ratios += [ratio("finish", f"{OFFICIAL} ÷ {OURS}", one, (OFFICIAL, OURS), 5.0, ">=")]
-    if HTTPX in one:
-        ratios += [ratio("finish", f"{HTTPX} ÷ {OURS}", one, (HTTPX, OURS))]
+    costs = interleave(runner, "start, one by one", starts, rounds, cpu_one_by_one, times)
+    return [*ratios, ratio("start", f"{START} ÷ {STOCK}", costs, (START, STOCK), 0.9)]
 
-    pair = {name: calls[name] for name in (OURS, IDIOMATIC)}
-    for in_flight in (50, 500):
-        title = f"throughput, {in_flight} in flight"
-        costs = interleave(title, pair, 30, throughput, in_flight, settings.times(2000))
-        name = f"{title}: {OURS} ÷ {IDIOMATIC}"
-        ratios += [ratio("finish", name, costs, (OURS, IDIOMATIC), 1.0, ">=", "calls/s")]
+
+def in_flight(settings: Settings, runner: asyncio.Runner, calls: dict[str, Call]) -> list[Ratio]:
+    ratios: list[Ratio] = []
+    pair = {name: calls[name] for name in (OURS, STOCK)}
+    for number in (50, 500):
+        title = f"{number} in flight"
+        times = settings.times(2000)
+        costs = interleave(runner, title, pair, settings.rounds(30), cpu_in_flight, number, times)
+        ratios += [ratio("finish", f"{title}: {OURS} ÷ {STOCK}", costs, (OURS, STOCK), 0.9)]
+    peers = [name for name in (STOCK, OFFICIAL) if name in calls]
+    of = {name: calls[name] for name in (OURS, *peers)}
     title = "longest stall, 500 in flight"
-    costs = interleave(title, pair, 30, longest_stall, settings.times(500))
-    ratios += [ratio("finish", f"{title}: {OURS} ÷ {IDIOMATIC}", costs, (OURS, IDIOMATIC), 1.0, unit="ms")]
-
-    costs = interleave("in memory", in_memory, 40, cpu_one_by_one, settings.times(200))
-    if MOCKED in costs:
-        name = f"in memory: {OURS} ÷ {MOCKED} + .json()"
-        ratios += [ratio("finish", name, costs, (OURS, MOCKED), 0.2)]
-        for in_flight in (50, 500):
-            title = f"in memory, {in_flight} in flight"
-            costs = interleave(title, in_memory, 10, throughput, in_flight, settings.times(2000))
-            name = f"{title}: {OURS} ÷ {MOCKED}"
-            ratios += [ratio("finish", name, costs, (OURS, MOCKED), unit="calls/s")]
+    costs = interleave(runner, title, of, settings.rounds(30), longest_stall, settings.times(500))
+    for peer in peers:
+        name = f"{title}: {OURS} ÷ {peer}"
+        ratios += [ratio("finish", name, costs, (OURS, peer), 1.0, unit="ms")]
     return ratios
 
 

@@ -51,6 +51,8 @@ class Ratio:
 @attrs.frozen
 class Settings:
     quick: bool = False
+    report: dict[str, Any] = attrs.Factory(dict)
+    """What a subject leaves here is written beside its ratios."""
 
     def rounds(self, usual: int) -> int:
         return 3 if self.quick else usual
@@ -175,8 +177,9 @@ def main(*subjects: Callable[[Settings], list[Ratio]]) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to this file as well")
     arguments = parser.parse_args()
     ratios: list[Ratio] = []
+    settings = Settings(quick=arguments.quick)
     for subject in subjects:
-        ratios += subject(Settings(quick=arguments.quick))
+        ratios += subject(settings)
     facts = machine()
     print(table(ratios))
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
@@ -184,6 +187,14 @@ def main(*subjects: Callable[[Settings], list[Ratio]]) -> None:
     if missing := [peer for peer in PEERS if not installed(peer)]:
         print(f"Not installed, so not measured against: {', '.join(missing)}")
     if arguments.json:
-        lines = [{**attrs.asdict(line), "verdict": line.verdict} for line in ratios]
-        report = {"machine": facts, "quick": arguments.quick, "ratios": lines}
-        arguments.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        save(arguments.json, ratios, {**settings.report, "machine": facts, "quick": arguments.quick})
+
+
+def save(path: Path, ratios: list[Ratio], report: dict[str, Any]) -> None:
+    """Write a run. What another run has written of other subjects stays."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"ratios": []}
+    measured = {line.subject for line in ratios}
+    lines = [line for line in kept["ratios"] if line["subject"] not in measured]
+    lines += [{**attrs.asdict(line), "verdict": line.verdict} for line in ratios]
+    report = {**kept, **report, "ratios": lines}
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -50,33 +50,45 @@ class Redactor:
     def is_secret(self, name: str) -> bool:
         """Whether an error code or a trace id has one in it. Fewer than six characters are chance."""
         name = _fold(name)
-        whole, samples = self._secrets
-        is_known = any(len(secret) >= 6 and secret in name for secret in whole)
-        return is_known or (len(name) >= 12 if samples is None else _has_sample(name, samples))
+        secrets, is_small = self._secrets
+        if any(len(secret) >= 6 and secret in name for secret in secrets):
+            return True
+        if not is_small:
+            return len(name) >= 12
+        # Each good answer has a trace id, for which samples of all secrets would cost too much.
+        text = "\0".join(secrets)
+        return any(part in text for part in _parts(name))
 
     def _is_quoted_in(self, text: str) -> bool:
-        whole, samples = self._secrets
+        secrets, is_small = self._secrets
         readings = _readings(text)
-        if samples is None or len(readings) > _MAX_READINGS:
+        if not is_small or len(readings) > _MAX_READINGS:
             return True
         text = "\0".join(readings)
         words = f"{text}\0{_words(text)}"
-        return bool(_TOKEN.search(text)) or any(part in words for part in whole) or _has_sample(text, samples)
+        # Two or three letters stand in many words, where words have spaces between them.
+        whole = [secret if len(secret) > 3 or not secret.isascii() else _words(secret) for secret in secrets]
+        is_known = any(part in words for part in whole if not part.isspace())
+        return bool(_TOKEN.search(text)) or is_known or not self._samples.isdisjoint(_parts(text))
 
     @functools.cached_property
-    def _secrets(self) -> tuple[list[str], set[str] | None]:
-        """What is looked for whole, and samples of it; None where that is too much."""
-        fields = attrs.fields(type(self._request))
-        hidden = [getattr(self._request, field.name) for field in fields if field.repr is not True]
-        strings = _strings_in([self._key, *hidden])
+    def _secrets(self) -> tuple[list[str], bool]:
+        """What is looked for, and whether that is all; an error code is compared with what is as short."""
+        hidden = [getattr(self._request, name) for name in _hidden_fields(type(self._request))]
+        strings = _strings_in([value for value in (self._key, *hidden) if value is not None])
         is_small = len(strings) <= _MAX_VALUES and sum(map(len, strings)) <= _MAX_SECRETS
-        # An error code is short, so that it can still be compared with what is as short.
         secrets = [_fold(text.strip()) for text in strings if is_small or len(text) <= _SAMPLE]
-        # Two or three letters stand in many words, where words have spaces between them.
-        whole = [text if len(text) > 3 or not text.isascii() else _words(text) for text in secrets]
-        joined = "\0".join(secrets)
-        samples = {joined[at : at + _SAMPLE] for at in range(0, len(joined) - _SAMPLE + 1, _STEP)}
-        return list(filter(str.strip, whole)), samples if is_small else None
+        return [text for text in secrets if text.strip()], is_small
+
+    @functools.cached_property
+    def _samples(self) -> set[str]:
+        joined = "\0".join(self._secrets[0])
+        return {joined[at : at + _SAMPLE] for at in range(0, len(joined) - _SAMPLE + 1, _STEP)}
+
+
+@functools.cache
+def _hidden_fields(request: type[attrs.AttrsInstance]) -> list[str]:
+    return [field.name for field in attrs.fields(request) if field.repr is not True]
 
 
 def _strings_in(values: list[object]) -> list[str]:
@@ -125,5 +137,6 @@ def _words(text: str) -> str:
     return f" {' '.join(_WORD.findall(text))} "
 
 
-def _has_sample(text: str, samples: set[str]) -> bool:
-    return not samples.isdisjoint([text[at : at + _SAMPLE] for at in range(len(text) - _SAMPLE + 1)])
+def _parts(text: str) -> list[str]:
+    """Each part of the text that is as long as a sample."""
+    return [text[at : at + _SAMPLE] for at in range(len(text) - _SAMPLE + 1)]
