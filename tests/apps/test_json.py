@@ -15,7 +15,6 @@ import orjson
 import pydantic
 import pydantic_core
 import pytest
-from native_sign_in import summarize
 from test_apps import APPS, ATTRIBUTES, InProcess, as_body, every_framework, swapped
 
 from descope_native import FinishResult, InMemoryTransport, NativeOAuthFinisher
