@@ -263,7 +263,9 @@ def goals(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> "list[Rat
         ]
 
     calls = [
-        [seconds / each["link"] for seconds in each["of the call"]] for each in first if each["client"] == WARM
+        [seconds / each["link"] for seconds in each["of the call"]]
+        for each in first
+        if each["client"] == WARM
     ]
     return [
         worst(f"round trips, idle up to {MOST_BY_DEFAULT} s", of(OURS, MOST_BY_DEFAULT), 1.1),

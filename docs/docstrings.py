@@ -12,7 +12,7 @@ ITEM: Final = re.compile(r"^ {4}(\w[\w, ]*): (.*(?:\n {8}.*)*)", re.MULTILINE)
 
 
 class Docstrings(griffe.Extension):
-    """Links names in backticks, puts what is said of an attribute beside it, and shows `open` as it is used."""
+    """Links names in backticks, puts what is said of an attribute beside it, shows `open` as it is used."""
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         for thing in list(members_of(pkg)):
@@ -42,8 +42,8 @@ def move_attributes(cls: griffe.Class) -> None:
     said = {name.strip(): text for names, text in ITEM.findall(section[1]) for name in names.split(",")}
     if said.keys() <= cls.members.keys():
         for name, text in said.items():
-            text = re.sub(r"\n +", "\n", text[0].upper() + text[1:])
-            cls.members[name].docstring = griffe.Docstring(text, parent=cls.members[name])
+            sentence = re.sub(r"\n +", "\n", text[0].upper() + text[1:])
+            cls.members[name].docstring = griffe.Docstring(sentence, parent=cls.members[name])
         cls.docstring.value = ATTRIBUTES.sub("", cls.docstring.value)
 
 

@@ -1,6 +1,7 @@
 """The example in the guide: we sign in, and the official Python SDK does the rest with our tokens."""
 
 import asyncio
+import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,7 @@ from descope_native.testing import FakeDescope
 descope: Any = pytest.importorskip("descope", reason="the descope package is not installed")
 jwt: Any = pytest.importorskip("jwt")
 sys.path.append(str(Path(__file__).parent))
-
-import side_by_side as example
+example: Any = importlib.import_module("side_by_side")
 
 
 async def test_the_official_sdk_takes_our_tokens() -> None:
@@ -26,7 +26,8 @@ async def test_the_official_sdk_takes_our_tokens() -> None:
     ):
         client = await asyncio.to_thread(descope.DescopeClient, fake.project_id, base_url=base_url)
         result = await example.sign_in(finisher, **fake.sign_in("google").as_arguments())
-        assert result.user and result.refresh_jwt
+        assert result.user
+        assert result.refresh_jwt
         assert (await example.check_session(client, result.session_jwt))["userId"] == result.user.user_id
 
         session_jwt = await example.refresh(client, result.refresh_jwt)

@@ -2,7 +2,7 @@
 
 What stands before a block of Python says which of them:
 
-    nothing                 runs, after the blocks before it on its page; what it prints is the ``text`` after it
+    nothing                 runs after the blocks before it on its page; what it prints is the ``text`` below
     <!-- file: PATH -->     is that file, which has tests of its own
     <!-- pytest: NAME -->   is written to a file of this name, and pytest runs all of a page's files
 
@@ -248,12 +248,12 @@ def is_an_install(words: list[str]) -> bool:
     match words:
         case ["pip", "install", "-e", package, "--group", "tests"]:
             extras = re.fullmatch(r"\.\[([\w,]+)\]", package)
-            return bool(extras) and set(extras[1].split(",")) == set(PROJECT["optional-dependencies"])
+            return extras is not None and set(extras[1].split(",")) == set(PROJECT["optional-dependencies"])
         case ["pip", "install", "." | "git+$URL" | "nox"] | ["python3", "-m", "venv", ".venv"]:
             return True
         case ["pip", "install", package]:
             extras = re.fullmatch(r"descope_native\[(\w+)\]", package)
-            return bool(extras) and extras[1] in PROJECT["optional-dependencies"]
+            return extras is not None and extras[1] in PROJECT["optional-dependencies"]
         case _:
             return False
 
@@ -271,8 +271,8 @@ def is_in_the_repository(words: list[str]) -> bool:
             file, _, name = test.partition("::")
             return f"def {name}" in (ROOT / file).read_text(encoding="utf-8")
         case ["python", "-m", module, *_]:
-            file = ROOT / module.replace(".", "/")
-            return file.with_suffix(".py").is_file() or (file / "__main__.py").is_file()
+            path = ROOT / module.replace(".", "/")
+            return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
         case ["python", script]:
             return (ROOT / script).is_file()
         case _:
@@ -316,7 +316,12 @@ def test_the_stand_in_is_used_from_a_shell_as_the_guide_says(tmp_path: Path) -> 
     program.chmod(0o755)
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
     done = subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path}, timeout=60
+        ["bash", "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path},
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     assert f"ready: http://localhost:{port} project {FakeDescope().project_id}" in done.stdout

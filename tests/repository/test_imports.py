@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "transports": {"errors"},
     "transports._lifecycle": {"_clock", "_numbers", "errors", "transports"},
-    "transports._aiohttp": {"errors", "transports"},
+    "transports._aiohttp": {"_clock", "errors", "transports"},
     "transports.aiohttp": {
         *("_clock", "_numbers", "errors", "transports", "transports._aiohttp", "transports._lifecycle")
     },

@@ -105,11 +105,14 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     "InMemoryTransport": (descope_native.InMemoryTransport, "(handler, *, max_body=1048576)"),
     "AiohttpTransport": (
         descope_native.AiohttpTransport,
-        "(session, *, proxy=None, connect_timeout=5.0, max_body=1048576)",
+        "(session, *, proxy=None, connect_timeout=5.0, keepalive_timeout=55.0, max_body=1048576)",
     ),
     "AiohttpTransport.open": (
         descope_native.AiohttpTransport.open,
-        "(*, ssl=True, proxy=None, limit=100, connect_timeout=5.0, reuse_connections=True, max_body=1048576)",
+        (
+            "(*, ssl=True, proxy=None, trust_env=False, limit=100, connect_timeout=5.0, keepalive_timeout=55.0,"
+            " keep_warm=False, reuse_connections=True, max_body=1048576)"
+        ),
     ),
     "make_converter": (converters.make_converter, "()"),
     "SingleFlight": (

@@ -30,9 +30,9 @@ class _LooksAndThenClaims(RedisStore):
 
 
 class _EndsWithAnyCaller(SingleFlight):
-    async def _wait(self, flight: Any, ticket: Any, until: float | None) -> Any:
+    async def _wait(self, flight: Any, *arguments: Any) -> Any:
         try:
-            return await super()._wait(flight, ticket, until)
+            return await super()._wait(flight, *arguments)
         except asyncio.CancelledError:
             flight.task.cancel()
             raise
