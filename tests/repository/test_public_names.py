@@ -110,8 +110,8 @@ SIGNATURES: dict[str, tuple[Any, str]] = {
     "AiohttpTransport.open": (
         descope_native.AiohttpTransport.open,
         (
-            "(*, ssl=True, proxy=None, trust_env=False, limit=100, connect_timeout=5.0, keepalive_timeout=55.0,"
-            " keep_warm=False, reuse_connections=True, max_body=1048576)"
+            "(*, ssl=True, proxy=None, trust_env=False, limit=100, connect_timeout=5.0,"
+            " keepalive_timeout=55.0, keep_warm=False, reuse_connections=True, max_body=1048576)"
         ),
     ),
     "make_converter": (converters.make_converter, "()"),

@@ -30,9 +30,11 @@ class _LooksAndThenClaims(RedisStore):
 
 
 class _EndsWithAnyCaller(SingleFlight):
-    async def _wait(self, flight: Any, *arguments: Any) -> Any:
+    async def _wait(
+        self, loop: asyncio.AbstractEventLoop, flight: Any, ticket: Any, until: float | None
+    ) -> None:
         try:
-            return await super()._wait(flight, *arguments)
+            await super()._wait(loop, flight, ticket, until)
         except asyncio.CancelledError:
             flight.task.cancel()
             raise
