@@ -87,7 +87,9 @@ class Wire(asyncio.Protocol):
     def hold_back(self, loop: asyncio.AbstractEventLoop) -> None:
         """This loop keeps what was just written until the end of its turn, and TLS does not show it.
 
-        What comes before the next turn was there before the request left.
+        What comes before the next turn was there before the request left, or may have been: the loop sends
+        what it has kept and then reads, both before anybody else has a turn. So by the time that such an
+        answer is seen the request has left, and the connection cannot be replaced in silence.
         """
         self._is_held_back = True
         loop.call_soon(self._note_that_it_left)
