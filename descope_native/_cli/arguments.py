@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 
 from descope_native import __version__
 from descope_native._cli.calls import finish, start
+from descope_native._cli.check_transport import check_transport
 from descope_native._cli.demo import demo
 from descope_native._cli.fake import fake
 from descope_native._cli.output import BAD_INPUT, flush
@@ -15,7 +16,7 @@ from descope_native._cli.output import BAD_INPUT, flush
 _EPILOG: Final = """\
 exit codes:
   0    a session or a state was given (fake: stopped as asked)
-  1    the stand-in could not be served, or the output not be written
+  1    the stand-in could not be served, a check of a transport failed, or the output not be written
   2    bad input; nothing was sent
   3    nothing is spent (nobody was reached, a rate limit, or a start that may be repeated); try again
   4    the service said no; the person signs in again
@@ -104,6 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_start(add)
     _add_finish(add)
     _add_fake(add)
+    _add_check_transport(add)
     return parser
 
 
@@ -111,7 +113,7 @@ def _add(
     add: _Add, run: Callable[[argparse.Namespace], int], about: str, more: str, epilog: str = ""
 ) -> _Parser:
     command = add(
-        run.__name__,
+        run.__name__.replace("_", "-"),
         help=about,
         description=more,
         epilog=epilog,
@@ -189,6 +191,31 @@ def _add_call_options(command: _Parser) -> None:
     )
     command.add_argument(
         "--json", action="store_true", help="print the whole answer as JSON, secrets included, or the failure"
+    )
+    command.add_argument(
+        "--record", metavar="FILE", help="add what was sent and answered to a file, without the secrets"
+    )
+
+
+def _add_check_transport(add: _Add) -> None:
+    command = _add(
+        add,
+        check_transport,
+        "try a transport of your own",
+        "Run what every transport has to hold, over real sockets of this machine, and print what holds.",
+    )
+    command.add_argument(
+        "transport",
+        metavar="MODULE:FUNCTION",
+        help="opens the transport: given what to trust, it returns an async context manager",
+    )
+    command.add_argument(
+        "--not",
+        dest="without",
+        action="append",
+        default=[],
+        metavar="PROMISE",
+        help="what the transport does not claim, as reuses_connections; may be repeated",
     )
 
 

@@ -2,22 +2,27 @@
 
 import argparse
 import asyncio
+import contextlib
 import getpass
 import json
 import os
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, Final, cast
 
 from descope_native import (
+    AiohttpTransport,
     FinishResult,
     InvalidRequestError,
     NativeOAuthFinisher,
     NativeOAuthStarter,
     StartResult,
+    Transport,
 )
 from descope_native._cli.output import print_finished, print_started
 from descope_native.converters import make_converter
+from descope_native.transports.recording import RecordingTransport
 
 _MAX_INPUT: Final = 256 * 1024
 
@@ -35,7 +40,8 @@ def start(options: argparse.Namespace) -> int:
 
 
 async def _start(options: argparse.Namespace, login_options: dict[str, Any] | None) -> StartResult:
-    async with NativeOAuthStarter.open(_project_id(options), **_settings(options)) as starter:
+    async with _transport(options) as transport:
+        starter = NativeOAuthStarter(_project_id(options), transport, **_settings(options))
         return await starter.start(
             provider=options.provider, login_options=login_options, implicit=options.implicit
         )
@@ -54,8 +60,15 @@ def finish(options: argparse.Namespace) -> int:
 
 
 async def _finish(options: argparse.Namespace, request: dict[str, Any]) -> FinishResult:
-    async with NativeOAuthFinisher.open(_project_id(options), **_settings(options)) as finisher:
+    async with _transport(options) as transport:
+        finisher = NativeOAuthFinisher(_project_id(options), transport, **_settings(options))
         return await finisher.finish(**request)
+
+
+@contextlib.asynccontextmanager
+async def _transport(options: argparse.Namespace) -> AsyncGenerator[Transport]:
+    async with AiohttpTransport.open() as network:
+        yield RecordingTransport(network, options.record) if options.record else network
 
 
 def _project_id(options: argparse.Namespace) -> str:

@@ -48,7 +48,7 @@ ARROWS: dict[str, set[str]] = {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
         *("single_flight", "transports.aiohttp", "transports.memory"),
     },
-    "_cli": {"", "converters", "testing"},
+    "_cli": {"", "converters", "testing", "transports.recording"},
     "__main__": {"", "_cli"},
 }
 PACKAGES = ("_cli", "_service", "single_flight", "testing", "transports._aiohttp")
