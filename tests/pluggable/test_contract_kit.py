@@ -25,7 +25,7 @@ from descope_native.testing.transport_contract import (
 )
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "transports.md").read_text(encoding="utf-8")
-(GOOD,) = re.findall(r"<!-- run: my_transport -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
+(GOOD,) = re.findall(r"<!-- pytest: my_transport.py -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
 PROMISES = Promises(
     can_prove_not_sent=False,
     reuses_connections=False,

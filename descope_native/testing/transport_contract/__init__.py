@@ -82,6 +82,8 @@ class Case:
         except BrokenPromiseError as broken:
             claims = f" ({', '.join(self._claims)})" if self._claims else ""
             raise BrokenPromiseError(f"{broken}{claims}") from None
+        finally:
+            await kit.abandon()
 
 
 def cases(promises: Promises | None = None) -> list[Case]:

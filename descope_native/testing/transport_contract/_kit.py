@@ -145,7 +145,18 @@ class Kit:
 
     def __init__(self, open_transport: OpenTransport, promises: Promises) -> None:
         self._open = open_transport
+        self._tasks: list[asyncio.Task[HttpResponse]] = []
         self.promises = promises
+
+    async def abandon(self) -> None:
+        """End the calls that a case which failed has left, and hear how they ended."""
+        loop = asyncio.get_running_loop()
+        tasks = [task for task in self._tasks if task.get_loop() is loop]  # another one has ended its own
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=GRACE)
+            await asyncio.gather(*done, return_exceptions=True)
 
     @asynccontextmanager
     async def transport(self) -> AsyncGenerator[Transport]:
@@ -192,6 +203,7 @@ class Kit:
             timeout=timeout,
         )
         task = asyncio.ensure_future(_sent(transport, request))
+        self._tasks.append(task)
         return Call(number, request, None if isinstance(server, str) else server, task)
 
     async def end(self, call: Call) -> Call:
