@@ -232,9 +232,7 @@ def finish(settings: Settings) -> list[Ratio]:
             stack = AsyncExitStack()
 
             def opened(clients: dict[str, Any], base: str) -> dict[str, Call]:
-                return {
-                    name: runner.run(stack.enter_async_context(of(base))) for name, of in clients.items()
-                }
+                return {name: runner.run(stack.enter_async_context(of(base))) for name, of in clients.items()}
 
             try:
                 calls = opened(finishes, base)
