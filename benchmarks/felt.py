@@ -5,8 +5,8 @@
 A relay in front of the service delays every byte, and a connection's start, as a link of 10, 40 or 150 ms
 would; TLS goes through it. Each candidate makes one call, idles for a gap, and makes the call that counts.
 All gaps, links and candidates idle at the same time, each with a client of its own, so the run takes little
-longer than the longest gap. The first call after startup is timed too: in a program that is running
-already, and in a new process, with its imports.
+longer than the longest gap. The first call of a new process is timed too: from the start of the process,
+imports included, and by itself, where `keep_warm` has connected before.
 """
 
 import asyncio
@@ -15,7 +15,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,10 +36,7 @@ PROOF: Final = {"provider": "google", "stateId": "state", "idToken": "id.to.ken"
 OURS: Final = "ours"
 WARM: Final = "ours, keep_warm"
 LINKS: Final = (0.010, 0.040, 0.150)
-FIRST: Final = -1.0
-"""In place of a gap: no call came before."""
-
-GAPS: Final = (FIRST, 0, 3, 10, 20, 50, 120)
+GAPS: Final = (0, 3, 10, 20, 50, 120)
 MOST_BY_DEFAULT: Final = 50
 """Seconds that a connection is used again by default, less five for a call that is late."""
 
@@ -156,36 +159,31 @@ def candidates() -> dict[str, Client]:
 # --- what it takes
 
 
-async def once_idle(client: Client, base: str, trust: ssl.SSLContext, gap: float) -> float:
-    """Seconds of the call after the gap."""
-    async with client(base, trust) as call:
-        if gap != FIRST:
-            await call()
-            await asyncio.sleep(gap)
-        began = time.perf_counter()
-        await call()
-        return time.perf_counter() - began
-
-
 async def after_gaps(
     bases: dict[float, str], trust: ssl.SSLContext, gaps: tuple[float, ...], rounds: int
 ) -> list[dict[str, Any]]:
     cells = [
         (name, client, link, gap) for name, client in candidates().items() for link in bases for gap in gaps
     ]
-    for client in candidates().values():  # what is done once in a process is done now
-        await once_idle(client, bases[min(bases)], trust, 0)
     # The longest gaps first: the others come while these idle.
-    starts = sorted(range(len(cells)), key=lambda index: -cells[index][3]) * rounds
-
-    async def one(number: int, index: int) -> tuple[int, float]:
-        await asyncio.sleep(number * SPACING)
-        _, client, link, gap = cells[index]
-        return index, await once_idle(client, bases[link], trust, gap)
-
+    turns = sorted(range(len(cells)), key=lambda index: -cells[index][3]) * rounds
     seconds: list[list[float]] = [[] for _ in cells]
-    for index, took in await asyncio.gather(*(one(*start) for start in enumerate(starts))):
-        seconds[index].append(took)
+
+    async def measure(number: int, index: int, call: Call) -> None:
+        await asyncio.sleep(number * SPACING)
+        await call()
+        await asyncio.sleep(cells[index][3])
+        began = time.perf_counter()
+        await call()
+        seconds[index].append(time.perf_counter() - began)
+
+    async with AsyncExitStack() as stack:
+        calls = []  # all are there before the first is timed: making one may hold up the loop
+        for index in turns:
+            _, client, link, _ = cells[index]
+            calls.append(await stack.enter_async_context(client(bases[link], trust)))
+        measuring = [measure(number, *turn) for number, turn in enumerate(zip(turns, calls, strict=True))]
+        await asyncio.gather(*measuring)
     return [
         {"client": name, "link": link, "gap": gap, "round_trips": sorted(took / link for took in each)}
         for (name, _, link, gap), each in zip(cells, seconds, strict=True)
@@ -225,7 +223,7 @@ def felt(settings: "Settings") -> "list[Ratio]":
     from benchmarks.server import running
 
     links, gaps, rounds = (
-        (LINKS[:1], (FIRST, 0, 0.2), 1) if settings.quick else (LINKS, GAPS, settings.rounds(ROUNDS))
+        (LINKS[:1], (0, 0.2), 1) if settings.quick else (LINKS, GAPS, settings.rounds(ROUNDS))
     )
     authority = trustme.CA()
     trust = ssl.create_default_context()
@@ -256,11 +254,7 @@ def goals(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> "list[Rat
         return Ratio("felt", measure, value, low, high, goal, "<=", {}, "round trips")
 
     def of(client: str, longest: float) -> list[list[float]]:
-        return [
-            each["round_trips"]
-            for each in lines
-            if each["client"] == client and 0 <= each["gap"] <= longest and each["gap"] != FIRST
-        ]
+        return [each["round_trips"] for each in lines if each["client"] == client and each["gap"] <= longest]
 
     calls = [
         [seconds / each["link"] for seconds in each["of the call"]]
@@ -278,15 +272,15 @@ def table(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
     from statistics import median
 
     gaps = sorted({line["gap"] for line in lines})
-    titles = ["first" if gap == FIRST else f"{gap:g} s" for gap in gaps]
-    rows = [["round trips of", "client", *titles, "process", "its call"]]
+    titles = [f"{gap:g} s" for gap in gaps]
+    rows = [["round trips of", "client", *titles, "first", "with imports"]]
     for link in sorted({line["link"] for line in lines}):
         for name in dict.fromkeys(line["client"] for line in lines):
             cells = {line["gap"]: line for line in lines if (line["link"], line["client"]) == (link, name)}
             (new,) = (line for line in first if (line["link"], line["client"]) == (link, name))
             rows.append([f"{link * 1000:g} ms", name])
             rows[-1] += [f"{median(cells[gap]['round_trips']):.2f}" for gap in gaps]
-            rows[-1] += [f"{median(new['seconds']):.3f} s", f"{median(new['of the call']) / link:.2f}"]
+            rows[-1] += [f"{median(new['of the call']) / link:.2f}", f"{median(new['seconds']):.3f} s"]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows

@@ -39,6 +39,8 @@ def main() -> int:
         default=0.3,
         help="seconds of four deadlines in five; more on a busy machine",
     )
+    parser.add_argument("--keep-warm", action="store_true", help="keep a connection ready")
+    parser.add_argument("--idle", type=float, help="seconds after which the server ends an idle connection")
     arguments = parser.parse_args()
     loop_factory = partial(new_event_loop, arguments.loop)
     if arguments.guards:
@@ -67,6 +69,8 @@ def main() -> int:
                     eager=arguments.eager,
                     progress=True,
                     patience=arguments.patience,
+                    keep_warm=arguments.keep_warm,
+                    idle=arguments.idle,
                     **options,
                 )
             )

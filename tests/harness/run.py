@@ -111,6 +111,8 @@ class Run:
     patience: float = 0.3
     kinds: Mapping[str, int] = attrs.field(factory=lambda: KINDS)
     busy: float = 0.05
+    keep_warm: bool = False
+    idle: float | None = None
     salt: str = attrs.field(factory=lambda: secrets.token_hex(8))
     seen: Counter[int] = attrs.field(factory=Counter)
     codes: Counter[int] = attrs.field(factory=Counter)
@@ -163,7 +165,11 @@ class Run:
     async def next_request(self, connection: DirectConnection) -> bytes | None:
         self.at_rest.add(connection)
         try:
-            return await connection.request()
+            async with asyncio.timeout(self.idle):
+                return await connection.request()
+        except TimeoutError:
+            connection.finish()
+            return None
         finally:
             self.at_rest.discard(connection)
 
@@ -434,6 +440,8 @@ class Run:
 
         async def one(number: int) -> None:
             async with slots:
+                if self.idle is not None and rng.random() < 0.1:
+                    await asyncio.sleep(rng.random() * 2 * self.idle)
                 url = urls[0] if rng.random() < 0.95 else rng.choice(urls[1:])
                 await self.call(number, transport, url, server)
 
@@ -446,8 +454,11 @@ class Run:
                 opening = self.open_transport(ssl=reach.context, limit=limit)
                 transport = await opened.enter_async_context(opening)
             elif self.make_transport is AiohttpTransport and rng.random() < 0.5:
+                options: dict[str, Any] = {"reuse_connections": self.reuse}
+                if self.keep_warm and self.reuse:
+                    options |= {"keep_warm": True, "keepalive_timeout": rng.choice([0.02, 0.1, 55.0])}
                 transport = await opened.enter_async_context(
-                    AiohttpTransport.open(ssl=ssl, limit=limit, reuse_connections=self.reuse, proxy=proxy)
+                    AiohttpTransport.open(ssl=ssl, limit=limit, proxy=proxy, **options)
                 )
             else:
                 connector = aiohttp.TCPConnector(ssl=ssl, limit=limit, force_close=not self.reuse)
@@ -539,11 +550,15 @@ async def run(
     eager: bool = False,
     progress: bool = False,
     patience: float = 0.3,
+    keep_warm: bool = False,
+    idle: float | None = None,
 ) -> Figures:
     """Make this many calls and judge them. Strays are in flight, unless told, where nothing is reused.
 
     ``patience`` is the timeout in seconds of four calls in five. ``kinds`` says what a server does and how
-    often, ``busy`` how often idle connections speak while the loop is held up.
+    often, ``busy`` how often idle connections speak while the loop is held up. With ``keep_warm``
+    transports keep a connection ready, some of them for moments only. ``idle`` is how many seconds the
+    server keeps an idle connection, if it ends it; callers then pause about as long.
     """
     if eager:
         asyncio.get_running_loop().set_task_factory(_eagerly)
@@ -552,6 +567,7 @@ async def run(
     this = Run(
         figures, random.Random(seed), reuse, in_flight, make_transport, open_transport, patience, kinds, busy
     )
+    this.keep_warm, this.idle = keep_warm, idle
     log = logging.getLogger("descope_native")
     handler = _Log(this)
     level = log.level
