@@ -73,8 +73,11 @@ class WarmKeeper:
         while True:
             await self._until_none_is_ready(origin, state)
             newest = state.newest
-            if newest is state.opened and not newest.is_taken and now() - newest.since < _SHORT_LIFE:
-                state.lengthen_pause()
+            if newest is state.opened and not newest.is_taken:
+                if now() - newest.since < _SHORT_LIFE:
+                    state.lengthen_pause()
+                else:
+                    state.pause = 0.0
             await asyncio.sleep(state.pause)
             if self._ready_for(origin, state) > 0:  # a call has brought one meanwhile
                 continue
