@@ -32,7 +32,7 @@ _WARN_AFTER: Final = 10
 class _Origin:
     newest: Rest
     opened: Rest | None = None
-    """The last one that was opened here."""
+    """The last one that was opened here, until it is known how it ended."""
     pause: float = 0.0
 
     def lengthen_pause(self) -> None:
@@ -73,11 +73,12 @@ class WarmKeeper:
         while True:
             await self._until_none_is_ready(origin, state)
             newest = state.newest
-            if newest is state.opened and not newest.is_taken:
-                if now() - newest.since < _SHORT_LIFE:
-                    state.lengthen_pause()
-                else:
+            if newest is state.opened:
+                state.opened = None
+                if newest.is_taken or now() - newest.since >= _SHORT_LIFE:
                     state.pause = 0.0
+                else:
+                    state.lengthen_pause()
             await asyncio.sleep(state.pause)
             if self._ready_for(origin, state) > 0:  # a call has brought one meanwhile
                 continue
