@@ -123,6 +123,7 @@ class Run:
     owed: dict[Connection, bytes] = attrs.field(factory=dict)
     ticks: deque[float] = attrs.field(factory=lambda: deque(maxlen=_TICKS_TO_END))
     is_relayed: bool = False
+    owners_are_done: bool = False
     trapped: int = 0
 
     # --- what the servers do
@@ -437,6 +438,7 @@ class Run:
         limit = rng.choice([8, 32, 100])
         proxy = reach.proxy if rng.random() < 0.3 and self.open_transport is None else None
         self.is_relayed = proxy is not None
+        self.owners_are_done = False
 
         async def one(number: int) -> None:
             async with slots:
@@ -476,6 +478,7 @@ class Run:
                 closing = closable[0] if closable and rng.random() < 0.3 else transport
                 await closing.close()
             await asyncio.gather(*calls)
+            self.owners_are_done = True
             for owner in owners:
                 owner.cancel()
             await asyncio.gather(*owners, return_exceptions=True)
@@ -484,7 +487,8 @@ class Run:
     async def own(self, borrowed: aiohttp.ClientSession, url: str) -> None:
         """Use the pool that a transport has borrowed. What an owner gets from this is not judged."""
         rng = self.rng
-        while not borrowed.closed:
+        # Where its own time is up in the same moment, aiohttp makes a timeout of a cancellation.
+        while not borrowed.closed and not self.owners_are_done:
             limit = aiohttp.ClientTimeout(total=0.1)
             with suppress(aiohttp.ClientError, OSError, RuntimeError):
                 method = rng.choice(["GET", "POST"])
