@@ -8,11 +8,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 from kit.support import only
+from store_servers import StoreServer
 from test_apps import Server, as_body, claims, posting_with_aiohttp, running
 
 from descope_native.testing import FakeDescope, Fault
 
-SINGLE_FLIGHT = Path(__file__).parents[1] / "single_flight"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -36,12 +36,9 @@ async def post_and_hang_up(url: str, body: bytes, when: asyncio.Event) -> None:
 
 @pytest.mark.apps
 async def test_a_phone_that_lost_its_connection_gets_its_session_from_another_worker(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """FastAPI under uvicorn with two workers: every submit gets the one session, of one call."""
-    monkeypatch.syspath_prepend(str(SINGLE_FLIGHT))
-    from store_servers import StoreServer  # noqa: PLC0415 -- see above
-
     log = tmp_path / "log.json"
     log.write_text(json.dumps(LOGGING))
     uvicorn = Server("", f"uvicorn resubmits_app:app --port {{port}} --workers 2 --log-config {log}")
