@@ -304,7 +304,7 @@ async def a_refusal_counts_without_its_body(kit: Kit) -> None:
 
     async def slow(connection: Connection) -> None:
         connection.send(chunked(status=400))
-        while not connection.is_over:
+        while True:
             connection.send(b"1\r\n \r\n")
             await asyncio.sleep(0.01)
 
@@ -325,11 +325,11 @@ def _flood(
 
     async def act(connection: Connection) -> None:
         connection.send(chunked(status=status))
-        for _ in range(_MORE_THAN_ANY_LIMIT // len(piece)):
+        for _ in range(
+            _MORE_THAN_ANY_LIMIT // len(piece)
+        ):  # what is sent to somebody who has gone is dropped
             connection.send(piece)
             await connection.taken()
-            if connection.is_over:
-                return
         connection.send(b"0\r\n\r\n")
 
     return act
@@ -488,7 +488,7 @@ async def the_deadline_is_kept(kit: Kit) -> None:
     def dripping(first: bytes, drop: bytes) -> Callable[[Connection], object]:
         async def act(connection: Connection) -> None:
             connection.send(first)
-            while not connection.is_over:
+            while True:
                 connection.send(drop)
                 await asyncio.sleep(0.01)
 
