@@ -7,7 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from commands import FINISH, elsewhere, finishing, here, secret_of
+from commands import FINISH, finishing, here, secret_of
 
 from descope_native import NativeOAuthFinisher
 from descope_native.testing import FakeDescope
@@ -38,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_transport_that_holds_ends_with_0(folder: Path) -> None:
     """What is not claimed is not asked for."""
-    done = elsewhere("check-transport", "own_transport:open_good", "--not", "reuses_connections")
+    done = here("check-transport", "own_transport:open_good", "--not", "reuses_connections")
     assert (done.code, done.err) == (0, "")
     *lines, last = done.out.splitlines()
     assert {line.split()[0] for line in lines} == {"holds"}
@@ -48,7 +48,7 @@ def test_a_transport_that_holds_ends_with_0(folder: Path) -> None:
 
 def test_a_transport_that_does_not_hold_ends_with_1(folder: Path) -> None:
     """Each case that is broken says what it is about and what was seen."""
-    done = elsewhere("check-transport", "own_transport:open_bad")
+    done = here("check-transport", "own_transport:open_bad")
     assert (done.code, done.err) == (1, "")
     assert (
         "BROKEN  lines_of_one_name_stay_apart\n"

@@ -218,11 +218,11 @@ def test_what_a_call_needs_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None
     """The deadline is fifteen seconds unless given, and plain http has to be asked for."""
     opened: list[dict[str, object]] = []
 
-    def open_(project_id: str, **options: object) -> None:
+    def made(_: NativeOAuthFinisher, project_id: str, transport: object, **options: object) -> None:
         opened.append({"project_id": project_id, **options})
         raise ConnectionLost("wait", "enough seen")
 
-    monkeypatch.setattr(NativeOAuthFinisher, "open", open_)
+    monkeypatch.setattr(NativeOAuthFinisher, "__init__", made)
     here(*FINISH, stdin=b"c", DESCOPE_BASE_URI="")
     here(*FINISH, "--timeout", "7", "--allow-http", "--base-url", "http://a", stdin=b"c")
     usual: dict[str, object] = {"project_id": "P2", "auth_management_key": None}

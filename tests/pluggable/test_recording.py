@@ -154,7 +154,9 @@ async def test_an_unknown_key_is_hidden_unless_it_is_named(file: Path) -> None:
 async def test_a_key_or_word_that_was_sent_is_hidden(file: Path) -> None:
     """A service may quote what it was sent, where a name of a key or of a cookie is expected."""
     user = json.dumps({"name": {"firstName": "Ada"}})
-    request = requested(json.dumps({"code": "E061301", "user": user, "stateId": "lovelace"}).encode())
+    request = requested(
+        json.dumps({"code": "E061301", "user": user, "stateId": "lovelace", "more": [1]}).encode()
+    )
     body = {"Ada": 1, "xlovelacex": 2, "errorCode": "E061301", "cookieName": "velace"}
     entry = await recorded(file, json.dumps(body).encode(), request)
     assert entry["answer"]["body"] == {
