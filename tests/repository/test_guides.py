@@ -359,6 +359,15 @@ def test_the_table_of_errors_says_what_the_app_is_told() -> None:
     assert said == {name: meant[name] for name in said}
 
 
+def test_the_site_has_the_readmes_example_and_its_table() -> None:
+    """For who reads the site only; to the letter, so that nobody keeps two of each."""
+    readme = README.read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| error \|.*?\n(?=\n)", readme, re.DOTALL | re.MULTILINE)
+    assert table in (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    example = next(block.text for block in PYTHON if block.page == README)
+    assert example in [block.text for block in PYTHON if block.page.name == "index.md"]
+
+
 def test_the_guide_to_errors_has_each_code_and_step() -> None:
     """Its table of answers has each combination that there is, and no other."""
     guide = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
