@@ -48,9 +48,10 @@ def chart(report: dict[str, Any]) -> str:
             top += STEP
         top += 26
     machine = report["machine"]
+    versions = f"Python {machine['python']}, aiohttp {machine['libraries']['aiohttp']}"
     for note in (
         "CPU time of the client process in µs, medians; less is better.",
-        f"Python {machine['python']}, aiohttp {machine['libraries']['aiohttp']}, {machine['cpu']}, {machine['date']}.",
+        f"{versions}, {machine['cpu']}, {machine['date']}.",
     ):
         parts.append(f'<text class="note" x="0" y="{top - 6}">{escape(note)}</text>')
         top += 16

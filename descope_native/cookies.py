@@ -96,8 +96,8 @@ def make_cookies(
 ) -> tuple[Cookie, ...]:
     """The session cookie and, where there is a refresh token, the refresh cookie.
 
-    Names, domain, path and age are the answer's. What of it cannot be a cookie's is not used, and
-    never an error: the names become ``DS`` and ``DSR``, the path ``/``, the domain the one host
+    Names, domain, path and age are the answer's. Invalid values fall back to defaults; they never raise:
+    the names become ``DS`` and ``DSR``, the path ``/``, the domain the one host
     that sets the cookie, the age until the browser closes.
 
     Browsers drop a cookie whose name and value have more than 4096 bytes (RFC 6265bis §5.7); give

@@ -111,20 +111,18 @@ class HttpAnswer:
 def answer_for(error: DescopeNativeError) -> HttpAnswer:
     """What to tell the app at the other end of a failed start or finish. Takes any error of this library.
 
-    ============================  ======  =======================  ==========
-    the error                     status  code                     next
-    ============================  ======  =======================  ==========
-    invalid part of the proof     400     invalid_proof            start_over
-    invalid argument, else        400     invalid_request          give_up
-    429 of the service            503     rate_limited             wait
-    ``safe_to_retry``             503     temporarily_unavailable  send_again
-    closed here, nothing spent    503     restarting               wait
-    wrong project or key          503     unavailable              give_up
-    not sent, or a start, else    503     unavailable              give_up
-    rejected                      401     rejected                 start_over
-    unknown, deadline passed      504     interrupted              start_over
-    unknown, else                 502     interrupted              start_over
-    ============================  ======  =======================  ==========
+    | the error                  | status | code                    | next       |
+    |----------------------------|--------|-------------------------|------------|
+    | invalid part of the proof  | 400    | invalid_proof           | start_over |
+    | invalid argument, else     | 400    | invalid_request         | give_up    |
+    | 429 of the service         | 503    | rate_limited            | wait       |
+    | ``safe_to_retry``          | 503    | temporarily_unavailable | send_again |
+    | closed here, nothing spent | 503    | restarting              | wait       |
+    | wrong project or key       | 503    | unavailable             | give_up    |
+    | not sent, or a start, else | 503    | unavailable             | give_up    |
+    | rejected                   | 401    | rejected                | start_over |
+    | unknown, deadline passed   | 504    | interrupted             | start_over |
+    | unknown, else              | 502    | interrupted             | start_over |
 
     A new sign-in brings a new state, code, id token and name, so it may work where one of these is refused,
     as an id token with the nonce of another start is. All else that is refused here (an unknown kind of

@@ -2,7 +2,7 @@
 
 What stands before a block of Python says which of them:
 
-    nothing                 runs after the blocks before it on its page; what it prints is the ``text`` below
+    nothing                 runs, after those before it on its page; what it prints is the ``text`` after it
     <!-- file: PATH -->     is that file, which has tests of its own
     <!-- pytest: NAME -->   is written to a file of this name, and pytest runs all of a page's files
 
@@ -47,6 +47,7 @@ README: Final = ROOT / "README.md"
 PAGES: Final = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 FENCE: Final = re.compile(r"(?:^<!-- (\w+): (\S+) -->\n)?^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 PROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS: Final[list[str]] = list(PROJECT["optional-dependencies"])
 
 
 @attrs.frozen
@@ -247,13 +248,11 @@ def is_an_install(words: list[str]) -> bool:
     """From a clone, from the URL that it was cloned from, or the extras of what is there."""
     match words:
         case ["pip", "install", "-e", package, "--group", "tests"]:
-            extras = re.fullmatch(r"\.\[([\w,]+)\]", package)
-            return extras is not None and set(extras[1].split(",")) == set(PROJECT["optional-dependencies"])
+            return package == f".[{','.join(sorted(EXTRAS))}]"
         case ["pip", "install", "." | "git+$URL" | "nox"] | ["python3", "-m", "venv", ".venv"]:
             return True
         case ["pip", "install", package]:
-            extras = re.fullmatch(r"descope_native\[(\w+)\]", package)
-            return extras is not None and extras[1] in PROJECT["optional-dependencies"]
+            return package in {f"descope_native[{extra}]" for extra in EXTRAS}
         case _:
             return False
 
@@ -317,9 +316,9 @@ def test_the_stand_in_is_used_from_a_shell_as_the_guide_says(tmp_path: Path) -> 
     path = os.pathsep.join([str(tmp_path), os.environ["PATH"]])
     done = subprocess.run(
         ["bash", "-c", script],
-        check=False,
         capture_output=True,
         text=True,
+        check=False,
         env={**os.environ, "PATH": path},
         timeout=60,
     )
@@ -360,6 +359,15 @@ def test_the_table_of_errors_says_what_the_app_is_told() -> None:
     assert said == {name: meant[name] for name in said}
 
 
+def test_the_site_has_the_readmes_example_and_its_table() -> None:
+    """For who reads the site only; to the letter, so that nobody keeps two of each."""
+    readme = README.read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| error \|.*?\n(?=\n)", readme, re.DOTALL | re.MULTILINE)
+    assert table in (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    example = next(block.text for block in PYTHON if block.page == README)
+    assert example in [block.text for block in PYTHON if block.page.name == "index.md"]
+
+
 def test_the_guide_to_errors_has_each_code_and_step() -> None:
     """Its table of answers has each combination that there is, and no other."""
     guide = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
@@ -383,7 +391,7 @@ def test_the_tree_of_errors_is_that_of_the_classes() -> None:
 def test_every_extra_can_be_installed_as_the_readme_says() -> None:
     """The README names those that pyproject.toml has."""
     named = set(re.findall(r"'descope_native\[(\w+)\]'", README.read_text(encoding="utf-8")))
-    assert named == set(PROJECT["optional-dependencies"])
+    assert named == set(EXTRAS)
 
 
 def test_continuous_integration_runs_the_readmes_own_command() -> None:
