@@ -182,6 +182,9 @@ class Client(Generic[Request, Result]):
         except (Exception, asyncio.CancelledError) as error:  # whatever a transport raises ends a call
             call.fail(error)
             raise
+        finally:
+            if not call.flies_on:
+                call.refused = None  # its traceback leads back here
         call.succeed(result.drift)
         return result
 
@@ -208,10 +211,12 @@ class Client(Generic[Request, Result]):
     async def _attempt(self, request: Request, seconds: float, call: "Call") -> Result:
         left = max(call.started + seconds - now(), 0.0)
         sent = self._endpoint.build_request(request, left, call.begin())
+        answer: Result | ResponseError | None = None
         try:
             answer = self._read(request, await self._transport.send(sent), call)
             if isinstance(answer, ResponseError):
                 raise answer
+            return answer
         except DescopeNativeError as error:
             error.spends_nothing = self._operation.spends_nothing
             if isinstance(error, TransportError):
@@ -220,7 +225,8 @@ class Client(Generic[Request, Result]):
             if isinstance(error, RejectedError):
                 call.refused = error
             raise
-        return answer
+        finally:
+            del answer  # an error holds this frame, which would hold the error, and the request, for long
 
     def _read(self, request: Request, response: HttpResponse, call: "Call") -> Result | ResponseError:
         # Handed over by value: a frame that raises is in the traceback, and this one holds the answer.

@@ -1,9 +1,11 @@
 """The finisher: what it takes, what it holds, how long it takes, and the one line that it logs."""
 
 import asyncio
+import gc
 import json
 import logging
 import traceback
+import weakref
 from contextlib import suppress
 from types import SimpleNamespace, TracebackType
 from typing import Any
@@ -438,6 +440,29 @@ async def test_closing_ends_the_calls_in_flight(answering: Answering) -> None:
             await service.finish()
         assert refused.value.outcome is Outcome.NOT_SENT
     assert len(service.received) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [HttpResponse(400), HttpResponse(503), HttpResponse(200, (), b"{}")], ids=repr
+)
+async def test_what_a_failed_call_held_is_free_at_once(answer: HttpResponse) -> None:
+    """No circle keeps a request, and with it a code, until the garbage collector comes by."""
+    sent: list[weakref.ref[HttpRequest]] = []
+
+    class Network:
+        async def send(self, request: HttpRequest, /) -> HttpResponse:
+            sent.append(weakref.ref(request))
+            return answer
+
+    finisher = NativeOAuthFinisher(PROJECT, Network())
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(DescopeNativeError):
+            await finisher.finish(**GOOGLE)
+        assert only(sent)() is None
+    finally:
+        gc.enable()
 
 
 # --- the one line
