@@ -227,19 +227,22 @@ def finish(settings: Settings) -> list[Ratio]:
         finishes[HTTPX] = httpx_client
     if installed("httpx") and installed("pydantic"):
         finishes[PYDANTIC] = httpx_with_pydantic
-    with running(as_body(answer())) as base, running(as_body(START_ANSWER)) as start_base:
-        with asyncio.Runner() as runner:
-            stack = AsyncExitStack()
+    with (
+        running(as_body(answer())) as base,
+        running(as_body(START_ANSWER)) as start_base,
+        asyncio.Runner() as runner,
+    ):
+        stack = AsyncExitStack()
 
-            def opened(clients: dict[str, Any], base: str) -> dict[str, Call]:
-                return {name: runner.run(stack.enter_async_context(of(base))) for name, of in clients.items()}
+        def opened(clients: dict[str, Any], base: str) -> dict[str, Call]:
+            return {name: runner.run(stack.enter_async_context(of(base))) for name, of in clients.items()}
 
-            try:
-                calls = opened(finishes, base)
-                starts = opened({START: our_start, STOCK: start_with_cattrs}, start_base)
-                return [*one_by_one(settings, runner, calls, starts), *in_flight(settings, runner, calls)]
-            finally:
-                runner.run(stack.aclose())
+        try:
+            calls = opened(finishes, base)
+            starts = opened({START: our_start, STOCK: start_with_cattrs}, start_base)
+            return [*one_by_one(settings, runner, calls, starts), *in_flight(settings, runner, calls)]
+        finally:
+            runner.run(stack.aclose())
 
 
 def interleave(
