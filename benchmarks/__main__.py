@@ -1,6 +1,7 @@
 """Everything that is measured, in one run: python -m benchmarks [--quick] [--json FILE]."""
 
 from benchmarks.decode import decode
+from benchmarks.felt import felt
 from benchmarks.finish import finish
 from benchmarks.growth import growth
 from benchmarks.measure import main
@@ -8,4 +9,4 @@ from benchmarks.reuse import reuse
 from benchmarks.weight import weight
 
 if __name__ == "__main__":
-    main(decode, finish, reuse, weight, growth)
+    main(felt, finish, decode, reuse, weight, growth)
