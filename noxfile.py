@@ -25,7 +25,8 @@ DECLARED: Final = [*PYPROJECT["project"]["dependencies"], *itertools.chain(*EXTR
 APPS: Final = "tests/apps"
 OTHER_CLIENTS: Final = "tests/other_clients"
 SITE: Final = "tests/site"
-ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS, SITE))
+REAL_SERVERS: Final = "tests/real_servers"
+ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS, SITE, REAL_SERVERS))
 # What the transports are tested by: also on another event loop, parser, and aiohttp.
 TRANSPORT_TESTS: Final = ("tests/contract", "tests/pluggable", "tests/transports")
 BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
@@ -210,6 +211,13 @@ def tests_aiohttp(session: nox.Session) -> None:
     for version in older:
         install_wheel(session, f"aiohttp=={version}", *group("tests"))
         run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+
+
+@nox.session(name="real-servers", default=False, requires=["build"])
+def real_servers(session: nox.Session) -> None:
+    """Call through nginx, HAProxy, Apache and Caddy, where the system has them, at their idle limit."""
+    install_wheel(session, *group("tests"))
+    run_tests(session, "-s", REAL_SERVERS)
 
 
 @nox.session(default=False)

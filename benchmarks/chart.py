@@ -1,4 +1,4 @@
-"""The chart and, printed, the table of docs/performance.md, from the JSON that a run has written.
+"""The chart and, printed, the tables of docs/performance.md, from the JSON that a run has written.
 
 python -m benchmarks.chart benchmarks/results.json docs/chart.svg
 """
@@ -7,78 +7,98 @@ import json
 import sys
 from html import escape
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
-PANELS: Final = (
-    ("finish", "finish()", "One call over a reused connection"),
-    ("decode", "bytes → FinishResult", "Reading the answer"),
-)
+LINK: Final = 0.040
+"""Seconds, of the link that the chart is about."""
+
+OURS: Final = ("ours, keep_warm", "ours")
+NAMES: Final = {
+    "ours, keep_warm": "keep_warm=True",
+    "ours": "descope_native",
+    "official SDK": "official SDK",
+}
 
 WIDTH: Final = 480  # readable on a phone
-LABELS: Final = 190
-BAR: Final = 18
-STEP: Final = 27
+LABELS: Final = 118
+ROW: Final = 30
+HEAD: Final = 62
+MOST: Final = 4.0
+"""Round trips that fill a cell."""
 
 # An image cannot see its page, but it does see whether the reader prefers a dark one.
 STYLE: Final = """
 text { font: 13px system-ui, sans-serif; fill: #24292f; }
 .title { font-weight: 600; font-size: 14px; }
 .note { fill: #57606a; font-size: 11px; }
+.back { fill: #eaeef2; }
 .peer { fill: #afb8c1; }
-.ours { fill: #1a7f5a; }
+.ours { fill: #7cc9a8; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; }
   .note { fill: #9198a1; }
-  .peer { fill: #57606a; }
-  .ours { fill: #3fb98a; }
+  .back { fill: #21262d; }
+  .peer { fill: #4d5763; }
+  .ours { fill: #1a7f5a; }
 }
 """
 
 
 def chart(report: dict[str, Any]) -> str:
-    parts: list[str] = []
-    top = 24
-    for subject, ours, title in PANELS:
-        costs = medians(report, subject)
-        parts.append(f'<text class="title" x="0" y="{top}">{escape(title)}</text>')
-        top += 12
-        most = max(costs.values())
-        for name, cost in sorted(costs.items(), key=lambda item: item[1]):
-            parts += bar(name, cost, most, top, "ours" if name == ours else "peer")
-            top += STEP
-        top += 26
-    machine = report["machine"]
-    versions = f"Python {machine['python']}, aiohttp {machine['libraries']['aiohttp']}"
-    for note in (
-        "CPU time of the client process in µs, medians; less is better.",
-        f"{versions}, {machine['cpu']}, {machine['date']}.",
-    ):
-        parts.append(f'<text class="note" x="0" y="{top - 6}">{escape(note)}</text>')
-        top += 16
+    """Round trips of one call: a row for each client, a column for each gap."""
+    lines = [line for line in report["felt"] if line["link"] == LINK]
+    first = {line["client"]: line for line in report["first"] if line["link"] == LINK}
+    gaps = sorted({line["gap"] for line in lines})
+    names = list(dict.fromkeys(line["client"] for line in lines))
+    names.sort(key=lambda name: OURS.index(name) if name in OURS else len(OURS))
+    cell = (WIDTH - LABELS) / (len(gaps) + 1)
+    parts = [
+        text("What a person waits for", 0, 18, "title"),
+        text(f"round trips of a sign-in, {LINK * 1000:g} ms each, over TLS", 0, 36, "note"),
+        text("after idling", LABELS + 1.5 * cell - 4, 54, "note", anchor="end"),
+    ]
+    for column, title in enumerate(["first call", *(f"{gap:g} s" for gap in gaps)]):
+        parts.append(text(title, LABELS + (column + 0.5) * cell - 2, HEAD + 10, "note", anchor="middle"))
+    for row, name in enumerate(names):
+        top = HEAD + 18 + row * ROW
+        parts.append(text(NAMES.get(name, name), LABELS - 8, top + 17, anchor="end"))
+        of_gap = {line["gap"]: median(line["round_trips"]) for line in lines if line["client"] == name}
+        values = [median(first[name]["of the call"]) / LINK, *(of_gap[gap] for gap in gaps)]
+        kind = "ours" if name in OURS else "peer"
+        for column, value in enumerate(values):
+            parts += bar(value, LABELS + column * cell, top, cell - 4, kind)
+    bottom = HEAD + 18 + len(names) * ROW + 16
+    facts = report["machine"]
+    libraries = ", ".join(f"{name} {facts['libraries'][name]}" for name in ("aiohttp", "httpx", "descope"))
+    parts.append(
+        text(
+            "Medians; less is better. First call: of a new process, its imports not counted.",
+            0,
+            bottom,
+            "note",
+        )
+    )
+    parts.append(text(f"Python {facts['python']}, {libraries}, {facts['date']}.", 0, bottom + 16, "note"))
+    height = bottom + 24
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{top + 4}" '
-        f'viewBox="0 0 {WIDTH} {top + 4}" role="img" aria-label="CPU time per call, against peers">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Round trips per sign-in, by idle time">'
         f"<style>{STYLE}</style>\n" + "\n".join(parts) + "\n</svg>\n"
     )
 
 
-def medians(report: dict[str, Any], subject: str) -> dict[str, float]:
-    """What each candidate of the panel costs, in µs."""
-    costs: dict[str, float] = {}
-    for line in report["ratios"]:
-        if line["subject"] != subject or line["unit"] != "µs" or line["measure"].startswith("in memory"):
-            continue
-        costs |= line["medians"]
-    return costs
+def text(words: str, x: float, y: float, kind: str = "", *, anchor: str = "start") -> str:
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def bar(name: str, cost: float, most: float, top: int, kind: str) -> list[str]:
-    length = round((WIDTH - LABELS - 60) * cost / most, 1)
-    middle = top + BAR - 5
+def bar(value: float, left: float, top: float, width: float, kind: str) -> list[str]:
+    length = width * min(value / MOST, 1)
     return [
-        f'<text x="{LABELS - 8}" y="{middle}" text-anchor="end">{escape(name)}</text>',
-        f'<rect class="{kind}" x="{LABELS}" y="{top}" width="{length}" height="{BAR}" rx="3"/>',
-        f'<text x="{LABELS + length + 6}" y="{middle}">{cost:.0f}</text>',
+        f'<rect class="back" x="{left:.1f}" y="{top}" width="{width:.1f}" height="{ROW - 6}" rx="3"/>',
+        f'<rect class="{kind}" x="{left:.1f}" y="{top}" width="{length:.1f}" height="{ROW - 6}" rx="3"/>',
+        text(f"{value:.1f}", left + width / 2, top + 17, anchor="middle"),
     ]
 
 

@@ -125,12 +125,7 @@ def test_every_benchmark_runs(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-m", *arguments], check=True, cwd=ROOT, env=environment)
     ratios = json.loads(report.read_text(encoding="utf-8"))["ratios"]
     assert {line["subject"] for line in ratios} == {
-        "decode",
-        "finish",
-        "reuse",
-        "weight",
-        "growth",
-        "single flight",
+        *("felt", "finish", "start", "decode", "reuse", "weight", "growth")
     }
     assert all(line["value"] > 0 for line in ratios)
     assert chart.read_text(encoding="utf-8").startswith("<svg")
