@@ -46,15 +46,24 @@ def documented() -> set[str]:
 
 
 def public_names(module: str) -> Iterator[str]:
-    """What a module says is public, and the members of these classes that it has written itself."""
+    """What a module says is public, and the methods of these classes, also of bases that are not public."""
     for name in set(importlib.import_module(module).__all__) - WORDS:
         yield f"{module}.{name}"
         thing: Any = getattr(importlib.import_module(module), name)
-        if inspect.isclass(thing) and thing.__module__.startswith("descope_native"):
-            for member, value in vars(thing).items():
-                is_method = inspect.isfunction(value) or isinstance(value, property | classmethod)
-                if is_method and not member.startswith("_"):
-                    yield f"{module}.{name}.{member}"
+        if not inspect.isclass(thing):
+            continue
+        for cls in inspect.getmro(thing):
+            if cls is thing or cls.__module__.startswith("descope_native._"):
+                yield from (f"{module}.{name}.{member}" for member in methods(cls))
+
+
+def methods(cls: type) -> list[str]:
+    return [
+        name
+        for name, value in vars(cls).items()
+        if not name.startswith("_")
+        if inspect.isfunction(value) or isinstance(value, property | classmethod)
+    ]
 
 
 @pytest.mark.parametrize("module", PUBLIC)
