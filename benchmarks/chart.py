@@ -15,7 +15,7 @@ LINK: Final = 0.040
 
 OURS: Final = ("ours, keep_warm", "ours")
 NAMES: Final = {
-    "ours, keep_warm": "keep_warm=True",
+    "ours, keep_warm": "keep_warm",
     "ours": "descope_native",
     "official SDK": "official SDK",
 }
@@ -56,7 +56,7 @@ def chart(report: dict[str, Any]) -> str:
     parts = [
         text("What a person waits for", 0, 18, "title"),
         text(f"round trips of a sign-in, {LINK * 1000:g} ms each, over TLS", 0, 36, "note"),
-        text("after idling", LABELS + 1.5 * cell - 4, 54, "note", anchor="end"),
+        text("after idling", LABELS + cell, 54, "note"),
     ]
     for column, title in enumerate(["first call", *(f"{gap:g} s" for gap in gaps)]):
         parts.append(text(title, LABELS + (column + 0.5) * cell - 2, HEAD + 10, "note", anchor="middle"))

@@ -57,7 +57,7 @@ class Redactor:
             return len(name) >= 12
         # Each good answer has a trace id, for which samples of all secrets would cost too much.
         text = "\0".join(secrets)
-        return any(part in text for part in _parts(name))
+        return any(part in text for part in _parts(name, _STEP))
 
     def _is_quoted_in(self, text: str) -> bool:
         secrets, is_small = self._secrets
@@ -83,7 +83,7 @@ class Redactor:
     @functools.cached_property
     def _samples(self) -> set[str]:
         joined = "\0".join(self._secrets[0])
-        return {joined[at : at + _SAMPLE] for at in range(0, len(joined) - _SAMPLE + 1, _STEP)}
+        return set(_parts(joined, _STEP))
 
 
 @functools.cache
@@ -97,15 +97,16 @@ def _strings_in(values: list[object]) -> list[str]:
     for value in values:
         is_text = isinstance(value, str | int) and not isinstance(value, bool)
         strings.append(str(value) if is_text else "")
-        if isinstance(value, Mapping):
+        if is_text:
+            if strings[-1].lstrip()[:1] in {"{", "["} and sum(map(len, strings)) <= _MAX_SECRETS:
+                with suppress(ValueError, RecursionError):
+                    values.append(decode_json(strings[-1].encode()))
+        elif isinstance(value, Mapping):
             values += cast("Mapping[str, object]", value).values()
         elif isinstance(value, list | tuple):
             values += cast("list[object]", value)
         elif attrs.has(type(value)):
             values += attrs.astuple(cast("Any", value), recurse=False)
-        elif strings[-1].lstrip()[:1] in {"{", "["} and sum(map(len, strings)) <= _MAX_SECRETS:
-            with suppress(ValueError, RecursionError):
-                values.append(decode_json(strings[-1].encode()))
         if len(strings) > _MAX_VALUES:
             break
     return strings
@@ -129,6 +130,8 @@ def _undo_backslashes(text: str) -> str:
 
 def _fold(text: str) -> str:
     """The same for upper and lower case, for a surrogate pair and its halves."""
+    if text.isascii():
+        return text.lower()
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").casefold()
 
 
@@ -137,6 +140,6 @@ def _words(text: str) -> str:
     return f" {' '.join(_WORD.findall(text))} "
 
 
-def _parts(text: str) -> list[str]:
-    """Each part of the text that is as long as a sample."""
-    return [text[at : at + _SAMPLE] for at in range(len(text) - _SAMPLE + 1)]
+def _parts(text: str, step: int = 1) -> list[str]:
+    """Parts of the text that are as long as a sample, so many characters apart."""
+    return [text[at : at + _SAMPLE] for at in range(0, len(text) - _SAMPLE + 1, step)]
