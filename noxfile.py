@@ -28,7 +28,7 @@ SITE: Final = "tests/site"
 REAL_SERVERS: Final = "tests/real_servers"
 ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS, SITE, REAL_SERVERS))
 # What the transports are tested by: also on another event loop, parser, and aiohttp.
-TRANSPORT_TESTS: Final = ("tests/contract", "tests/pluggable", "tests/transports")
+TRANSPORT_TESTS: Final = ("tests/contract", "tests/transports")
 BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
 FAST: Final = ("-m", "not slow and not apps")
 
@@ -131,7 +131,7 @@ def apps(session: nox.Session) -> None:
     """Run the applications for each web framework, under their real servers too."""
     install_wheel(session, *group("apps"))
     # Cookies are set with each framework that is there.
-    run_all_tests(session, APPS, "tests/unit/test_cookies.py")
+    run_all_tests(session, *BY_FILE, APPS, "tests/unit/test_cookies.py")
 
 
 @nox.session(name="other-clients", requires=["build"])
@@ -167,9 +167,12 @@ def floor(requirement: Requirement) -> str:
     return f"{requirement.name}=={version}"
 
 
-@nox.session(python=PYTHONS, requires=["build"])
+@nox.session(python=PYTHONS[1:], requires=["build"])
 def tests(session: nox.Session) -> None:
-    """Run the tests against the built wheel; on the newest interpreter they must reach every branch."""
+    """Run the tests against the built wheel; on the newest interpreter they must reach every branch.
+
+    The oldest one has them in `tests-lowest`.
+    """
     install_wheel(session, *group("tests"))
     if session.python != PYTHONS[-1] or session.posargs:
         run_fast_tests(session)
