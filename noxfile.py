@@ -146,10 +146,10 @@ def other_clients(session: nox.Session) -> None:
 def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long; one interpreter is enough for them."""
     install_wheel(session, *group("tests"), *group("bench"))
-    run_all_tests(session, "-m", "slow", *ELSEWHERE)
+    run_all_tests(session, *BY_FILE, "-m", "slow", *ELSEWHERE)
     # All of its calls; the other sessions make fewer.
     ground_truth = ("tests/single_flight/test_fleet.py", "tests/transports/test_ground_truth.py")
-    run_all_tests(session, "-m", "not slow", *ground_truth)
+    run_all_tests(session, *BY_FILE, "-m", "not slow", *ground_truth)
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])

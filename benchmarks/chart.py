@@ -10,9 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-LINK: Final = 0.040
-"""Seconds, of the link that the chart is about."""
-
 OURS: Final = ("ours, keep_warm", "ours")
 NAMES: Final = {
     "ours, keep_warm": "keep_warm",
@@ -47,15 +44,17 @@ text { font: 13px system-ui, sans-serif; fill: #24292f; }
 
 def chart(report: dict[str, Any]) -> str:
     """Round trips of one call: a row for each client, a column for each gap."""
-    lines = [line for line in report["felt"] if line["link"] == LINK]
-    first = {line["client"]: line for line in report["first"] if line["link"] == LINK}
+    links = sorted({line["link"] for line in report["felt"]})
+    link = links[len(links) // 2]
+    lines = [line for line in report["felt"] if line["link"] == link]
+    first = {line["client"]: line for line in report["first"] if line["link"] == link}
     gaps = sorted({line["gap"] for line in lines})
     names = list(dict.fromkeys(line["client"] for line in lines))
     names.sort(key=lambda name: OURS.index(name) if name in OURS else len(OURS))
     cell = (WIDTH - LABELS) / (len(gaps) + 1)
     parts = [
         text("What a person waits for", 0, 18, "title"),
-        text(f"round trips of a sign-in, {LINK * 1000:g} ms each, over TLS", 0, 36, "note"),
+        text(f"round trips of a sign-in, {link * 1000:g} ms each, over TLS", 0, 36, "note"),
         text("after idling", LABELS + cell, 54, "note"),
     ]
     for column, title in enumerate(["first call", *(f"{gap:g} s" for gap in gaps)]):
@@ -64,7 +63,7 @@ def chart(report: dict[str, Any]) -> str:
         top = HEAD + 18 + row * ROW
         parts.append(text(NAMES.get(name, name), LABELS - 8, top + 17, anchor="end"))
         of_gap = {line["gap"]: median(line["round_trips"]) for line in lines if line["client"] == name}
-        values = [median(first[name]["of the call"]) / LINK, *(of_gap[gap] for gap in gaps)]
+        values = [median(first[name]["round_trips"]), *(of_gap[gap] for gap in gaps)]
         kind = "ours" if name in OURS else "peer"
         for column, value in enumerate(values):
             parts += bar(value, LABELS + column * cell, top, cell - 4, kind)

@@ -3,13 +3,17 @@
     python -m benchmarks.felt [--quick] [--json FILE]
 
 A relay in front of the service delays every byte, and a connection's start, as a link of 10, 40 or 150 ms
-would; TLS goes through it. Each candidate makes one call, idles for a gap, and makes the call that counts.
-All gaps, links and candidates idle at the same time, each with a client of its own, so the run takes little
-longer than the longest gap. The first call of a new process is timed too: from the start of the process,
-imports included, and by itself, where `keep_warm` has connected before.
+would; TLS goes through it. A round trip is what a bare socket takes for the same bytes over that link once
+it is connected, since relay and service take their part of it.
+
+Each candidate makes one call, idles for a gap, and makes the call that counts. All gaps, links and candidates
+idle at the same time, each with a client of its own, so the run takes little longer than the longest gap. The
+first call of a new process is timed too: from the start of the process, imports included, and by itself, where
+`keep_warm` has connected before.
 """
 
 import asyncio
+import json
 import ssl
 import subprocess
 import sys
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
 PROJECT: Final = "P2abcdefghijklmnopqrstuvwxyz"
 PATH: Final = "/v1/auth/oauth/native/finish"
 PROOF: Final = {"provider": "google", "stateId": "state", "idToken": "id.to.ken"}
+BARE: Final = 21
+"""Exchanges of a bare socket, whose median is a round trip."""
 
 OURS: Final = "ours"
 WARM: Final = "ours, keep_warm"
@@ -159,6 +165,23 @@ def candidates() -> dict[str, Client]:
 # --- what it takes
 
 
+async def bare_round_trip(base: str, trust: ssl.SSLContext) -> float:
+    """Seconds for the same request and answer over an open connection, by nobody's client."""
+    body = json.dumps(PROOF).encode()
+    request = b"POST %b HTTP/1.1\r\nContent-Length: %d\r\n\r\n%b" % (PATH.encode(), len(body), body)
+    reader, writer = await asyncio.open_connection("localhost", int(base.rpartition(":")[2]), ssl=trust)
+    seconds = []
+    for _ in range(BARE):
+        began = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.partition(b"Content-Length: ")[2].split(b"\r\n", 1)[0]))
+        seconds.append(time.perf_counter() - began)
+    writer.close()
+    await writer.wait_closed()
+    return sorted(seconds)[BARE // 2]
+
+
 async def after_gaps(
     bases: dict[float, str], trust: ssl.SSLContext, gaps: tuple[float, ...], rounds: int
 ) -> list[dict[str, Any]]:
@@ -178,6 +201,7 @@ async def after_gaps(
         seconds[index].append(time.perf_counter() - began)
 
     async with AsyncExitStack() as stack:
+        round_trips = {link: await bare_round_trip(base, trust) for link, base in bases.items()}
         calls = []  # all are there before the first is timed: making one may hold up the loop
         for index in turns:
             _, client, link, _ = cells[index]
@@ -185,12 +209,20 @@ async def after_gaps(
         measuring = [measure(number, *turn) for number, turn in enumerate(zip(turns, calls, strict=True))]
         await asyncio.gather(*measuring)
     return [
-        {"client": name, "link": link, "gap": gap, "round_trips": sorted(took / link for took in each)}
+        {
+            "client": name,
+            "link": link,
+            "round_trip": round_trips[link],
+            "gap": gap,
+            "round_trips": sorted(took / round_trips[link] for took in each),
+        }
         for (name, _, link, gap), each in zip(cells, seconds, strict=True)
     ]
 
 
-def in_a_new_process(bases: dict[float, str], certificate: Path, rounds: int) -> list[dict[str, Any]]:
+def in_a_new_process(
+    bases: dict[float, str], round_trips: dict[float, float], certificate: Path, rounds: int
+) -> list[dict[str, Any]]:
     """Seconds from the start of a process to its first answer, and how many of them are the call's."""
     lines: list[dict[str, Any]] = []
     for link, base in bases.items():
@@ -203,7 +235,8 @@ def in_a_new_process(bases: dict[float, str], certificate: Path, rounds: int) ->
                 each.append([float(word) for word in output.split()])
         for name, each in taken.items():
             total, call = (sorted(column) for column in zip(*each, strict=True))
-            lines.append({"client": name, "link": link, "seconds": total, "of the call": call})
+            of_call = [seconds / round_trips[link] for seconds in call]
+            lines.append({"client": name, "link": link, "seconds": total, "round_trips": of_call})
     return lines
 
 
@@ -237,7 +270,8 @@ def felt(settings: "Settings") -> "list[Ratio]":
     ):
         print(f"felt: idle for {max(gaps):g} s", file=sys.stderr, flush=True)
         lines = asyncio.run(after_gaps(bases, trust, gaps, rounds))
-        first = in_a_new_process(bases, Path(root), rounds)
+        round_trips = {line["link"]: line["round_trip"] for line in lines}
+        first = in_a_new_process(bases, round_trips, Path(root), rounds)
     print(table(lines, first), end="\n\n")
     settings.report.update(felt=lines, first=first)
     return goals(lines, first)
@@ -256,11 +290,7 @@ def goals(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> "list[Rat
     def of(client: str, longest: float) -> list[list[float]]:
         return [each["round_trips"] for each in lines if each["client"] == client and each["gap"] <= longest]
 
-    calls = [
-        [seconds / each["link"] for seconds in each["of the call"]]
-        for each in first
-        if each["client"] == WARM
-    ]
+    calls = [each["round_trips"] for each in first if each["client"] == WARM]
     return [
         worst(f"round trips, idle up to {MOST_BY_DEFAULT} s", of(OURS, MOST_BY_DEFAULT), 1.1),
         worst("round trips, idle up to 120 s, `keep_warm`", of(WARM, 120), 1.1),
@@ -280,7 +310,7 @@ def table(lines: list[dict[str, Any]], first: list[dict[str, Any]]) -> str:
             (new,) = (line for line in first if (line["link"], line["client"]) == (link, name))
             rows.append([f"{link * 1000:g} ms", name])
             rows[-1] += [f"{median(cells[gap]['round_trips']):.2f}" for gap in gaps]
-            rows[-1] += [f"{median(new['of the call']) / link:.2f}", f"{median(new['seconds']):.3f} s"]
+            rows[-1] += [f"{median(new['round_trips']):.2f}", f"{median(new['seconds']):.3f} s"]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
