@@ -8,8 +8,8 @@ it is connected, since relay and service take their part of it.
 
 Each candidate makes one call, idles for a gap, and makes the call that counts. All gaps, links and candidates
 idle at the same time, each with a client of its own, so the run takes little longer than the longest gap. The
-first call of a new process is timed too: from the start of the process, imports included, and by itself, where
-`keep_warm` has connected before.
+first call of a new process is timed too: from the start of the process, imports included, and by itself,
+where `keep_warm` has connected before.
 """
 
 import asyncio
