@@ -444,6 +444,12 @@ def make_converter() -> Converter:
     return converter
 
 
+@cache
+def own_converter() -> Converter:
+    """The one that calls are made with. Making one takes milliseconds, of each program that starts."""
+    return make_converter()
+
+
 def _unstructure_apple_user(user: AppleUser) -> str:
     """The JSON *text* that the wire wants inside its JSON."""
     name = {

@@ -16,7 +16,7 @@ from descope_native._service.json_text import decode_answer, decode_json
 from descope_native._service.redaction import WITHHELD, Redactor
 from descope_native._service.set_cookie import add_tokens_from_cookies
 from descope_native._service.times import parse_retry_after, service_time
-from descope_native.converters import NOTHING_FOUND, make_converter, structure_answer
+from descope_native.converters import NOTHING_FOUND, own_converter, structure_answer
 from descope_native.errors import (
     ProjectRejectedError,
     RateLimitedError,
@@ -38,7 +38,7 @@ _ERROR_ID: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 _NO_CODINGS: Final = frozenset({"", "identity"})
 
-_converter: Final = make_converter()
+_converter: Final = own_converter()
 
 Result = TypeVar("Result", bound=StartResult | FinishResult)
 

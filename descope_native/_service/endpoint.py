@@ -11,12 +11,12 @@ from yarl import URL
 
 from descope_native._service.json_text import encode_json
 from descope_native._version import __version__
-from descope_native.converters import device_token_headers, make_converter
+from descope_native.converters import device_token_headers, own_converter
 from descope_native.errors import InvalidRequestError
 from descope_native.models import none_if_empty
 from descope_native.transports import HttpRequest, Progress
 
-_converter: Final = make_converter()
+_converter: Final = own_converter()
 
 _DEFAULT_BASE_URL: Final = "https://api.descope.com"
 _SHORTEST_REGIONAL_ID: Final = 32

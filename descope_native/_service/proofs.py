@@ -6,10 +6,10 @@ from typing import Any, Final
 import attrs
 
 from descope_native._service.endpoint import Endpoint
-from descope_native.converters import make_converter, structure_answer
+from descope_native.converters import own_converter, structure_answer
 from descope_native.models import Drift, FinishRequest, FinishResult
 
-_converter: Final = make_converter()
+_converter: Final = own_converter()
 
 
 class FinishProof:
