@@ -45,6 +45,26 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         }
 
 
+async def get_starter(request: Request) -> NativeOAuthStarter:
+    starter: NativeOAuthStarter = request.state.starter
+    return starter
+
+
+async def get_finisher(request: Request) -> NativeOAuthFinisher:
+    finisher: NativeOAuthFinisher = request.state.finisher
+    return finisher
+
+
+async def get_seal(request: Request) -> URLSafeTimedSerializer:
+    seal: URLSafeTimedSerializer = request.state.seal
+    return seal
+
+
+Starter = Annotated[NativeOAuthStarter, Depends(get_starter)]
+Finisher = Annotated[NativeOAuthFinisher, Depends(get_finisher)]
+Seal = Annotated[URLSafeTimedSerializer, Depends(get_seal)]
+
+
 class Begin(BaseModel):
     provider: Literal["apple", "google"]
 
@@ -61,10 +81,10 @@ class Proof(BaseModel):
     user: str | None = Field(None, repr=False)
 
 
-async def get_begun(request: Request) -> Begun:
+async def get_begun(request: Request, seal: Seal) -> Begun:
     """What this device has started."""
     try:
-        return Begun(**request.state.seal.loads(request.cookies.get(COOKIE, ""), max_age=LIFETIME))
+        return Begun(**seal.loads(request.cookies.get(COOKIE, ""), max_age=LIFETIME))
     except BadData:
         pass
     raise InvalidRequestError("this device has started no sign-in, or too long ago", "state_id")
@@ -74,19 +94,21 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/sign-in/start")
-async def start(body: Begin, request: Request, response: Response) -> dict[str, str | bool | None]:
-    started = await request.state.starter.start(provider=body.provider)
+async def start(
+    body: Begin, response: Response, starter: Starter, seal: Seal
+) -> dict[str, str | bool | None]:
+    started = await starter.start(provider=body.provider)
     begun = Begun(provider=body.provider, state_id=started.state_id, nonce=started.nonce)
-    sealed = request.state.seal.dumps(begun.model_dump())
+    sealed = seal.dumps(begun.model_dump())
     response.set_cookie(COOKIE, sealed, max_age=LIFETIME, **COOKIE_ATTRIBUTES)
     return {"client_id": started.client_id, "nonce": started.nonce, "implicit": started.implicit}
 
 
 @app.post("/sign-in/finish")
 async def finish(
-    body: Proof, request: Request, response: Response, begun: Annotated[Begun, Depends(get_begun)]
+    body: Proof, response: Response, finisher: Finisher, begun: Annotated[Begun, Depends(get_begun)]
 ) -> dict[str, Any]:
-    result = await request.state.finisher.finish(**begun.model_dump(), **body.model_dump())
+    result = await finisher.finish(**begun.model_dump(), **body.model_dump())
     response.delete_cookie(COOKIE, **COOKIE_ATTRIBUTES)
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)

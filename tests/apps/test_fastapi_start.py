@@ -330,6 +330,12 @@ async def test_the_secret_is_asked_for_by_its_name(
             pass
 
 
+def test_the_endpoint_is_tested_as_the_guide_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own finisher and what the device started replaced; without lifespan, secret or server."""
+    pytest.importorskip("itsdangerous")
+    imported("endpoint_example", "fastapi").test_a_proof_gives_a_session(monkeypatch)
+
+
 # --- as it is run: two workers on uvloop, the stand-in as a command of its own, curl for the phone
 
 
