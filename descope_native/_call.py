@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import suppress
@@ -150,6 +151,11 @@ class Client(Generic[Request, Result]):
             finally:
                 del project_id, options  # the key may be among them, and this frame in a traceback
             yield client
+
+    @property
+    def base_url(self) -> URL:
+        """Where the service is: what was given, or the host of the project's region."""
+        return self._endpoint.base_url
 
     async def warm(self) -> None:
         """Have a connection to the service ready, where the transport can keep one.
@@ -305,6 +311,8 @@ class Call:
             self.proved = Outcome.UNKNOWN
         names = ("code", "reason", "retry_after", "argument")
         facts = {name: getattr(error, name, None) for name in names} if _is_ours(error) else {}
+        if isinstance(error, InvalidRequestError):
+            facts["problem"] = error.problem
         self._end(_failure_level(error), self._outcome.value, {**facts, "error": type(error).__name__})
 
     @property
@@ -342,6 +350,8 @@ class Call:
         del facts["phases"]
         extra = {f"descope_{name}": value for name, value in facts.items()}
         told = {name: value for name, value in facts.items() if value is not None and name != "operation"}
+        if event.problem is not None:
+            told["problem"] = json.dumps(event.problem)  # it has spaces
         line = " ".join(f"{name}={value}" for name, value in told.items())
         with suppress(Exception):  # no handler of somebody's costs anybody a session
             _log.log(level, "%s %s", event.operation, line, extra=extra)

@@ -46,9 +46,9 @@ ProblemCode = Literal[
 _DETAILS: Final[dict[ProblemCode, str]] = {
     "invalid_request": "This sign-in request is not valid. Neither it nor a new sign-in will work.",
     "invalid_proof": "This sign-in is not valid. Please start a new sign-in.",
-    "temporarily_unavailable": "Signing in did not work. This sign-in is still good: please send it again.",
-    "rate_limited": "Too many are signing in. This sign-in is still good: please wait, then send it again.",
-    "restarting": "Signing in is restarting. This sign-in is still good: please wait, then send it again.",
+    "temporarily_unavailable": "Signing in did not work. Nothing is lost: please send the same again.",
+    "rate_limited": "Too many are signing in. Nothing is lost: please wait, then send the same again.",
+    "restarting": "Signing in is restarting. Nothing is lost: please wait, then send the same again.",
     "unavailable": "Signing in does not work at the moment. Please start a new sign-in later.",
     "rejected": "This sign-in was not accepted. Please start a new sign-in.",
     "interrupted": "This sign-in was interrupted. Please start a new sign-in.",

@@ -403,7 +403,7 @@ def _check_finish(request: FinishRequest) -> InvalidRequestError | None:
     if refusal := _check_optional_texts(request, "code", "id_token", "nonce"):
         return refusal
     if (request.code is None) == (request.id_token is None):
-        return InvalidRequestError("exactly one of code and id_token must be given")
+        return InvalidRequestError("exactly one of code and id_token must be given", "code")
     if not (request.user is None or isinstance(request.user, AppleUser) or _is_object_text(request.user)):
         return _refusal("user", f"must be an AppleUser or {_USER}")
     return _check_tokens(request, "known_device_jwt", "trusted_device_jwt") or _check_nonce(request)

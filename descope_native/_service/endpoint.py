@@ -36,6 +36,7 @@ class Endpoint:
     headers: Mapping[str, str] = attrs.field(repr=False)
     key: str | None = attrs.field(repr=False)
     identity: str = attrs.field(repr=False)
+    base_url: URL
 
     def build_request(self, request: attrs.AttrsInstance, timeout: float, progress: Progress) -> HttpRequest:
         """The bytes to send. Keys that are unset are left out, never null."""
@@ -86,6 +87,7 @@ def make_endpoint(
         },
         key,
         f"{url} {project_id}",
+        base,
     )
 
 

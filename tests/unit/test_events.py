@@ -111,12 +111,15 @@ async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_a_refused_argument_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """By its name, never with its value."""
-    finishing, _ = finisher(lambda _: HttpResponse(200))
+    """By its name and with what is wrong, never with its value."""
+    finishing, events = finisher(lambda _: HttpResponse(200))
     with pytest.raises(InvalidRequestError):
         await finishing.finish(provider="google", state_id="", code="canary")
     ((level, line),) = lines(caplog)
-    assert (level, "argument=state_id" in line, "canary" in line) == ("WARNING", True, False)
+    assert level == "WARNING"
+    assert line.endswith('argument=state_id problem="state_id is empty"')
+    assert "canary" not in line
+    assert events[0].problem == "state_id is empty"
 
 
 async def test_drift_is_a_warning_once_for_each_place(

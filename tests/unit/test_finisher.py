@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import logging
+import shlex
 import traceback
 import weakref
 from contextlib import suppress
@@ -369,6 +370,19 @@ async def test_a_retry_and_a_plain_address_are_handed_on_by_open() -> None:
     assert len(slept) == 2
 
 
+@pytest.mark.parametrize(
+    ("project_id", "given", "base_url"),
+    [
+        (PROJECT, None, "https://api.descope.com"),
+        (REGIONAL, None, "https://api.use1.descope.com"),
+        (REGIONAL, "https://auth.example.com/a/", "https://auth.example.com/a/"),
+    ],
+)
+def test_a_client_tells_where_the_service_is(project_id: str, given: str | None, base_url: str) -> None:
+    """For what else talks to it, as a check of sessions does."""
+    assert NativeOAuthFinisher(project_id, NoTransport(), base_url=given).base_url == URL(base_url)
+
+
 async def test_an_unopened_finisher_says_so() -> None:
     """Whoever forgets `async with` is told, and nothing was sent."""
     opening: Any = NativeOAuthFinisher.open(PROJECT)
@@ -471,7 +485,7 @@ async def test_what_a_failed_call_held_is_free_at_once(answer: HttpResponse) -> 
 def the_line(caplog: pytest.LogCaptureFixture) -> tuple[int, dict[str, str | None]]:
     """Level and facts of the one line; what the text tells stands in the record as well."""
     record = only(record for record in caplog.records if record.name == "descope_native")
-    operation, *facts = record.getMessage().split(" ")
+    operation, *facts = shlex.split(record.getMessage())
     assert operation == "finish"
     line: dict[str, str | None] = dict.fromkeys(("error", "status", "trace_id"))
     line |= dict(fact.split("=", 1) for fact in facts)

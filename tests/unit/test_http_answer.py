@@ -142,7 +142,7 @@ def test_the_sentence_says_whether_the_same_or_a_new_sign_in_is_meant(
 ) -> None:
     """An app shows the sentence and obeys the step, and the two never disagree."""
     answer = answer_for(error)
-    same = "send it again" in answer.detail
+    same = "the same again" in answer.detail
     new = "Please start a new sign-in" in answer.detail
     assert same is (answer.next in {"send_again", "wait"})
     assert ("wait" in answer.detail) is (answer.next == "wait")

@@ -118,10 +118,14 @@ def load(reference: str) -> OpenTransport:
         ValueError: it names nothing that can be called.
     """
     module, _, name = reference.partition(":")
+    found = None
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except (ImportError, ValueError):  # an empty name is the latter
-        found = None
+    except ImportError as error:
+        if error.name != module:  # it is there, and what it needs is not
+            raise ValueError(f"{module} cannot be imported: {error}") from error
+    except ValueError:  # an empty name
+        pass
     if not callable(found):
         raise ValueError(  # noqa: TRY004 -- what is wrong is the text
             "no such function; name it as module:function"

@@ -383,7 +383,7 @@ async def a_bad_head_is_told_at_once(kit: Kit) -> None:
             found = call.answer or call.error
             require(
                 isinstance(found, UnexpectedResponse | HttpResponse) and found.status == status,
-                f"{what}: {call.end}",
+                f"{what}: {call.end}, not UnexpectedResponse with status {status}",
             )
 
 

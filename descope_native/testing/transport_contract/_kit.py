@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 from yarl import URL
 
-from descope_native.errors import DescopeNativeError, Outcome, outcome_in
+from descope_native.errors import DescopeNativeError, Outcome, ResponseError, outcome_in
 from descope_native.testing.transport_contract._servers import Connection, Server, Trust, answer, authority
 from descope_native.transports import HttpRequest, HttpResponse, Transport
 
@@ -105,8 +105,9 @@ class Call:
             return "it was cancelled"
         if self.answer is not None:
             return f"it got an answer, {self.answer.status} with {len(self.answer.body)} bytes"
-        outcome = f" ({self.error.outcome.value})" if isinstance(self.error, DescopeNativeError) else ""
-        return f"it raised {type(self.error).__name__}{outcome}"
+        facts = [self.error.outcome.value] if isinstance(self.error, DescopeNativeError) else []
+        facts += [f"status {self.error.status}"] if isinstance(self.error, ResponseError) else []
+        return f"it raised {type(self.error).__name__}" + (f" ({', '.join(facts)})" if facts else "")
 
     @property
     def outcome(self) -> Outcome:
