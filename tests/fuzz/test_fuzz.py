@@ -6,6 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from targets import PURE, Exchange, raw_answers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[Exchange]:

@@ -13,6 +13,8 @@ from harness.run import run
 
 from descope_native.transports.httpx import HttpxTransport
 
+pytestmark = pytest.mark.slow
+
 CALLS = int(os.environ.get("HARNESS_CALLS", "20000"))
 SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
 

@@ -12,6 +12,8 @@ import pytest
 from fleet import run
 from store_servers import PROGRAMS
 
+pytestmark = pytest.mark.slow
+
 SUBMITS = int(os.environ.get("HARNESS_CALLS", "20000"))
 SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
 

@@ -44,6 +44,7 @@ async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
     assert len(ends) > 5  # the faults were not all of one kind, even in the 100 calls of a short run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name, missing in guards.MISSING.items() if not missing.where_writes_are_held_back]
 )

@@ -14,6 +14,8 @@ from kit.support import finish, open_files, open_files_of_a_warm_loop
 
 from descope_native import AiohttpTransport
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 0.01
 AN_HOUR = 3600 // 50
 """Renewals: with its default of 55 s a connection is replaced after 50."""

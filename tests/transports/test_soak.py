@@ -17,6 +17,8 @@ from kit.support import finish, open_files, open_files_of_a_warm_loop
 from descope_native import DescopeNativeError
 from descope_native.transports.aiohttp import AiohttpTransport
 
+pytestmark = pytest.mark.slow
+
 MEBIBYTE = 1 << 20
 IDLE_TLS = 300 * 1024
 """What asyncio's buffers for TLS take of both ends of an idle connection; how many there are is chance."""
