@@ -25,7 +25,7 @@ from yarl import URL
 
 from descope_native._clock import now
 from descope_native._numbers import is_positive
-from descope_native._service.answers import Result, read_answer, read_trace_id
+from descope_native._service.answers import Result, not_as_documented, read_answer, read_trace_id
 from descope_native._service.endpoint import make_endpoint
 from descope_native._service.operations import Operation
 from descope_native._service.redaction import Redactor
@@ -197,13 +197,18 @@ class Client(Generic[Request, Result]):
     async def _make(self, request: Request, seconds: float, call: "Call") -> Result:
         if self._single_flight is None or self._operation.proof is None:
             return await self._send(request, seconds, call)
-        return await self._single_flight.run(
+        result: Result = await self._single_flight.run(
             self._operation.proof.identify(self._endpoint, request),
             functools.partial(self._send, request, seconds, call),
             call,
             deadline=call.started + seconds,
             codec=self._operation.proof,
         )
+        refusal = not_as_documented(result) if self._strict and result.drift else None
+        if refusal is None:
+            return result
+        del result
+        raise refusal
 
     async def _send(self, request: Request, seconds: float, call: "Call") -> Result:
         attempt = functools.partial(self._attempt, request, seconds, call)
@@ -245,7 +250,7 @@ class Client(Generic[Request, Result]):
             call.trace_id,
             self._endpoint.url,
             redactor,
-            strict=self._strict,
+            strict=self._strict and self._single_flight is None,  # else each caller judges for itself
             is_signed_in=getattr(request, "refresh_jwt", None) is not None,
         )
 
@@ -353,6 +358,7 @@ class Call:
         if event.problem is not None:
             told["problem"] = json.dumps(event.problem)  # it has spaces
         line = " ".join(f"{name}={value}" for name, value in told.items())
+        line = "".join(char if char.isprintable() else "?" for char in line)  # a transport may be anybody's
         with suppress(Exception):  # no handler of somebody's costs anybody a session
             _log.log(level, "%s %s", event.operation, line, extra=extra)
 

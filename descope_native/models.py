@@ -168,36 +168,54 @@ def _is_filled(part: object) -> bool:
     return bool(part.strip()) if isinstance(part, str) else part not in (None, {}, [])
 
 
-def _json_of_the_caller(value: Any, depth: int = 0) -> Any:
-    """JSON that a caller gave, made deeply immutable. Raises ValueError for what is no JSON."""
+class _Budget:
+    """What a JSON object of the caller's may have in all, so that none holds up the event loop."""
+
+    def __init__(self) -> None:
+        self.left = _MAX_INPUT
+
+    def spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise ValueError
+
+
+def _json_of_the_caller(value: Any, budget: _Budget, depth: int = 0) -> Any:
+    """JSON that a caller gave, made deeply immutable. Raises ValueError for what is no JSON, or too much."""
+    budget.spend(1)
     if isinstance(value, str):
-        return _text_of_the_caller(value)
+        return _text_of_the_caller(value, budget)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and abs(value) < _MAX_NUMBER:
-        return value
+    if isinstance(value, int | float):
+        number = int(value) if isinstance(value, int) else float(value)
+        if abs(number) < _MAX_NUMBER:
+            return number
+        raise ValueError
     if depth < _MAX_BRACKETS:
         if isinstance(value, Mapping):
             mapping = cast("Mapping[object, object]", value)
             return FrozenDict(
                 {
-                    _text_of_the_caller(key): _json_of_the_caller(item, depth + 1)
+                    _text_of_the_caller(key, budget): _json_of_the_caller(item, budget, depth + 1)
                     for key, item in mapping.items()
                 }
             )
         if isinstance(value, list | tuple):
-            return tuple([_json_of_the_caller(item, depth + 1) for item in cast("list[Any]", value)])
+            items = cast("list[object]", value)
+            return tuple([_json_of_the_caller(item, budget, depth + 1) for item in items])
     raise ValueError
 
 
-def _text_of_the_caller(text: object) -> str:
-    if not _is_string(text):
+def _text_of_the_caller(text: object, budget: _Budget) -> str:
+    if not isinstance(text, str) or not _is_string(text):
         raise ValueError
-    return str(text)
+    budget.spend(len(text))
+    return str.__str__(text)  # of an enum its value, which is what it is equal to
 
 
 _JSON_OBJECT: Final = (
-    f"JSON object with {_MAX_BRACKETS} levels and strings of {_MAX_INPUT} characters at most"
+    f"JSON object with {_MAX_BRACKETS} levels and {_MAX_INPUT} characters and values at most"
 )
 
 
@@ -207,8 +225,8 @@ def _object_of(what: str, value: Any) -> Any:
     if value is None:
         return None
     converted = None
-    with suppress(ValueError):
-        converted = _json_of_the_caller(value) if isinstance(value, Mapping) else None
+    with suppress(Exception):  # whatever somebody's mapping raises
+        converted = _json_of_the_caller(value, _Budget()) if isinstance(value, Mapping) else None
     del value  # it may name a person, and this frame is in the traceback
     if converted is None:
         raise _refusal(what, f"must be a {_JSON_OBJECT}, or None")

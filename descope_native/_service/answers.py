@@ -63,8 +63,15 @@ def read_answer(
     if isinstance(result, UnexpectedResponse):
         return UnexpectedResponse(result.status, result.problem, trace_id, is_damaged=result.is_damaged)
     if strict and result.drift:
-        return UnexpectedResponse(response.status, _describe_drift(result.drift), trace_id)
+        return not_as_documented(result, response.status, trace_id)
     return result
+
+
+def not_as_documented(
+    result: StartResult | FinishResult, status: int = 200, trace_id: str | None = None
+) -> UnexpectedResponse:
+    """What ``strict`` makes of a result with drift."""
+    return UnexpectedResponse(status, _describe_drift(result.drift), trace_id)
 
 
 def read_session(response: HttpResponse, _: Redactor) -> FinishResult | UnexpectedResponse:

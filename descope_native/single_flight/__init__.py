@@ -63,7 +63,8 @@ class SingleFlight:
     connection. Set ``remember=0`` where proofs may be seen by others, and do log no request bodies.
     A store learns nothing. Its keys are a keyed hash of the proof (HKDF-SHA256), what it holds is
     encrypted and authenticated (AES-256-GCM) with a key that is derived from the proof and kept nowhere.
-    Who can write to it can make proofs go out twice or not at all, but cannot forge a session.
+    Who can write to it can make proofs go out twice or not at all, and can store a session of their own
+    making for a proof of their own making: protect writing to it as you protect your own session store.
 
     It belongs to the event loop that uses it first. Several finishers may share one.
 

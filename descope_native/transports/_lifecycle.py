@@ -175,14 +175,17 @@ class Lifecycle:
     async def close(self) -> None:
         """Refuse new calls, end those in flight, and return when the last one is out."""
         self.closed = True
-        running = running_loop()
-        # The calls of another process or loop are not ours to end.
-        if running is None or self._loop is not running or self._forks != len(_forks):
+        if not self.is_at_home():  # the calls of another process or loop are not ours to end
             return
         for clock in self._in_flight:
             if not clock.expired():
-                clock.reschedule(running.time())
+                clock.reschedule(asyncio.get_running_loop().time())
         await self._drained.wait()
+
+    def is_at_home(self) -> bool:
+        """Whether this is the loop and the process that the transport belongs to."""
+        running = running_loop()
+        return running is not None and self._loop is running and self._forks == len(_forks)
 
     def _refuse_strangers(self) -> None:
         if self.closed:

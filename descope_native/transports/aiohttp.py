@@ -258,7 +258,7 @@ class AiohttpTransport:
         They fail with `TransportClosed`, whose ``outcome`` says whether the code may be spent.
         Closing twice is the same as once. A borrowed session stays open.
         """
-        if self._warm_keeper is not None:
+        if self._warm_keeper is not None and self._lifecycle.is_at_home():
             await self._warm_keeper.close()
         await self._lifecycle.close()
 
@@ -273,7 +273,9 @@ class AiohttpTransport:
         rest = Rest(self._idle_limits, url.origin())
 
         async def park(outgoing: Outgoing, _: Call) -> Answer:
-            rest.since = now()
+            # One that has idled already is no younger for having been looked at.
+            known = None if outgoing.wire is None else outgoing.wire.rest
+            rest.since = now() if known is None else known.since
             if self._is_borrowed or self._connector.force_close:
                 outgoing.drop_connection()
             else:
@@ -383,12 +385,17 @@ class AiohttpTransport:
                     break
                 pooled.append(connecting.result())
         finally:
-            for connection in pooled:
+            # Each look makes them young to aiohttp, so all but the last one would stay for good.
+            for connection in pooled[:-1]:
+                connection.close()
+            for connection in pooled[-1:]:
                 connection.release()
         outgoing.take(await connecting)
         is_clean = False
         try:
-            is_clean = await self._is_clean(outgoing.protocol, is_known=False)
+            # The pool may have been full, and have given the one that was just put back.
+            if outgoing.wire is None:
+                is_clean = await self._is_clean(outgoing.protocol, is_known=False)
         finally:
             if not is_clean:
                 outgoing.drop_connection()

@@ -150,6 +150,27 @@ async def test_a_close_after_the_limit_teaches_nothing(clock: Clock) -> None:
         assert len(server.connections) == 2
 
 
+async def test_a_limit_counts_only_as_long_as_it_is_named(clock: Clock) -> None:
+    """One answer with ``timeout=0`` does not end reuse for good."""
+    script = answering(answer(200, dict(TOKEN), "Keep-Alive: timeout=0"), answer(200, dict(TOKEN)))
+    async with called_once(script) as (transport, server):
+        clock.time += 1
+        await finish(transport, server.url())
+        clock.time += 50
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+async def test_warming_makes_no_connection_younger(clock: Clock) -> None:
+    """It has idled since its last call, whoever has looked at it."""
+    async with called_once(kept("Keep-Alive: timeout=20")) as (transport, server):
+        clock.time += 17
+        await transport.warm(URL(server.url()))
+        clock.time += 17
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
 async def test_a_close_at_once_teaches_nothing(clock: Clock) -> None:
     """Whatever it was for, it was not for idling."""
     async with called_once(kept()) as (transport, server):
@@ -343,3 +364,16 @@ async def test_a_limit_that_cannot_be_right_is_refused(options: dict[str, Any], 
     """By name, before anything is opened."""
     with pytest.raises(InvalidRequestError, match=name):
         await AiohttpTransport.open(**options).__aenter__()
+
+
+async def test_warm_connections_do_not_pile_up() -> None:
+    """However often one is renewed, there are two at most: the ready one, and the one before it."""
+    async with called_once(kept(), keepalive_timeout=0.3, keep_warm=True) as (_, server):
+        await server.until(lambda: len(server.connections) >= 6)
+        assert sum(not each.ended for each in server.connections) <= 3
+
+
+async def test_a_warm_transport_that_was_opened_elsewhere_closes_in_silence() -> None:
+    """Its tasks are another loop's to end."""
+    async with called_once(kept(), keep_warm=True) as (transport, _):
+        await asyncio.to_thread(asyncio.run, transport.close())

@@ -110,6 +110,19 @@ async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> 
     assert told == [("WARNING", "refused"), ("WARNING", "dns"), ("WARNING", "proxy"), ("ERROR", "tls")]
 
 
+async def test_no_transport_can_break_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    """What somebody's transport puts into an error stays within one line."""
+
+    def fail(_: HttpRequest) -> HttpResponse:
+        raise ConnectError("odd\nERROR forged", "x")  # type: ignore[arg-type]  # no reason of ours
+
+    finishing, _ = finisher(fail)
+    with pytest.raises(ConnectError):
+        await finishing.finish(**GOOGLE)
+    ((_, line),) = lines(caplog)
+    assert line.endswith("reason=odd?ERROR forged")
+
+
 async def test_a_refused_argument_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """By its name and with what is wrong, never with its value."""
     finishing, events = finisher(lambda _: HttpResponse(200))

@@ -1,5 +1,6 @@
 """The starter: what goes out, what comes back, and when it may go out again."""
 
+import enum
 import json
 import logging
 import pickle
@@ -204,6 +205,45 @@ def test_login_options_are_frozen_and_empty_is_not_given() -> None:
     assert given == LoginOptions(custom_claims={"a": (1,)}, revoke_other_sessions_types=("sso",))
     assert hash(given) == hash(LoginOptions(custom_claims={"a": [1]}, revoke_other_sessions_types=("sso",)))
     assert given.locale is None
+
+
+class Tier(str, enum.Enum):  # noqa: UP042 -- its str() is not its value
+    GOLD = "gold"
+
+
+SHARED: Any = []
+for _ in range(40):
+    SHARED = [SHARED, SHARED]
+
+
+class Raising(dict[str, Any]):
+    def items(self) -> Any:
+        raise RuntimeError("canary")
+
+
+async def test_an_enum_goes_out_by_its_value() -> None:
+    """As json.dumps writes it, keys too."""
+    starter, requests = starting(ok())
+    await starter.start(provider="google", login_options={"customClaims": {Tier.GOLD: [Tier.GOLD]}})
+    assert json.loads(requests[0].body)["loginOptions"] == {"customClaims": {"gold": ["gold"]}}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"x": ["a" * 60_000] * 2},
+        {str(number): number for number in range(66_000)},
+        {"x": SHARED},
+        Raising(x=1),
+    ],
+    ids=["many characters", "many values", "shared lists", "a mapping that raises"],
+)
+async def test_login_options_are_bounded_as_a_whole(options: dict[str, Any]) -> None:
+    """In no time, and with an error of ours."""
+    starter, requests = starting()
+    with pytest.raises(InvalidRequestError, match="login_options must be a JSON object"):
+        await starter.start(provider="google", login_options=options)
+    assert requests == []
 
 
 # --- what comes back

@@ -52,10 +52,13 @@ class IdleLimits:
         return min([self._configured, *(max(limit * _SHARE - _ON_ITS_WAY, 0.0) for limit in limits)])
 
     def heed(self, origin: URL, headers: Iterable[tuple[str, str]]) -> None:
-        """Take note of ``Keep-Alive: timeout=N``, where an answer has it."""
+        """Take note of ``Keep-Alive: timeout=N``, where an answer has it; the last answer counts."""
+        announced = None
         for name, value in headers:
             if len(name) == 10 and name.lower() == "keep-alive" and (found := _TIMEOUT.search(value)):
-                self._origins.setdefault(origin, _Origin()).announced = float(found[1])
+                announced = float(found[1])
+        if announced is not None or origin in self._origins:
+            self._origins.setdefault(origin, _Origin()).announced = announced
 
     def note_closed(self, origin: URL, idle: float) -> None:
         """Learn from a peer that has closed a connection that had idled for these seconds."""

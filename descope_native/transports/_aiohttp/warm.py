@@ -52,9 +52,12 @@ class WarmKeeper:
         self._limits = limits
         self._origins: dict[URL, _Origin] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_closed = False
 
     def note_rest(self, url: URL, rest: Rest) -> None:
         """A connection to this URL waits in the pool from now on."""
+        if self._is_closed:
+            return
         origin = url.origin()
         state = self._origins.get(origin)
         if state is None:
@@ -64,6 +67,7 @@ class WarmKeeper:
         state.pause = 0.0
 
     async def close(self) -> None:
+        self._is_closed = True  # or a call that ends meanwhile would begin another task
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
