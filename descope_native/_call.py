@@ -187,11 +187,10 @@ class Client(Generic[Request, Result]):
             result = await self._make(request, seconds, call)
         except (Exception, asyncio.CancelledError) as error:  # whatever a transport raises ends a call
             call.fail(error)
+            call.forget_refusal()
             raise
-        finally:
-            if not call.flies_on:
-                call.refused = None  # its traceback leads back here
         call.succeed(result.drift)
+        call.forget_refusal()
         return result
 
     async def _make(self, request: Request, seconds: float, call: "Call") -> Result:
@@ -296,6 +295,11 @@ class Call:
         self.proved = self.status = self.trace_id = None
         return self._progress
 
+    def forget_refusal(self) -> None:
+        """Its traceback leads back here, and would keep the request until the garbage collector comes by."""
+        if not self.flies_on:
+            self.refused = None
+
     def succeed(self, drift: tuple[Drift, ...]) -> None:
         facts: dict[str, Any] = {}
         level = logging.INFO
@@ -367,8 +371,7 @@ class _TimedProgress(Progress):
     """Remembers when each phase began."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "phase":
-            self.__dict__.setdefault("began", []).append((value, now()))
+        self.__dict__.setdefault("began", []).append((value, now()))  # the phase is its one attribute
         super().__setattr__(name, value)
 
     def seconds(self) -> dict[Phase, float]:

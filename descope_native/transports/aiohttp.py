@@ -375,13 +375,10 @@ class AiohttpTransport:
                 connecting = asyncio.create_task(opened)
                 try:
                     await asyncio.sleep(0)
-                except asyncio.CancelledError:
+                except asyncio.CancelledError:  # pragma: no cover -- in this very turn of the loop
                     connecting.cancel()
                     raise
-                if not connecting.done():  # the pool had none
-                    break
-                outgoing.take(connecting.result())
-                if outgoing.wire is None:
+                if not connecting.done():  # the pool had none: only what is new takes longer
                     break
                 pooled.append(connecting.result())
         finally:

@@ -102,3 +102,11 @@ def test_a_recording_that_cannot_be_written_ends_it_before_anything_is_sent(tmp_
     """The code is still good."""
     done = here(*FINISH, "--record", str(tmp_path), stdin="code")
     assert (done.code, "the recording cannot be written" in done.err) == (2, True)
+
+
+def test_a_module_that_cannot_be_imported_says_why(folder: Path) -> None:
+    """It is there, and what it needs is not."""
+    (folder / "broken_transport.py").write_text("import not_installed_here\n")
+    done = here("check-transport", "broken_transport:open_it")
+    assert done.code != 0
+    assert "broken_transport cannot be imported: No module named 'not_installed_here'" in done.err

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from kit.certs import Authority
 from kit.servers import Connection, Script, Server, answer, answering, serve, unused_port
-from kit.support import PROJECT, finish
+from kit.support import PROJECT, finish, settled
 from yarl import URL
 
 from descope_native import (
@@ -21,6 +21,8 @@ from descope_native import (
     TLSError,
     TransportClosed,
 )
+from descope_native.transports._aiohttp.idle import IdleLimits, Rest
+from descope_native.transports._aiohttp.warm import WarmKeeper
 
 TOKEN = {"sessionJwt": "s.e.s"}
 
@@ -99,6 +101,7 @@ async def close_all(server: Server) -> None:
     for connection in server.connections:
         connection.finish()
     await server.all_gone()
+    await settled()
 
 
 async def test_a_close_while_idle_is_learned_from(clock: Clock) -> None:
@@ -377,3 +380,95 @@ async def test_a_warm_transport_that_was_opened_elsewhere_closes_in_silence() ->
     """Its tasks are another loop's to end."""
     async with called_once(kept(), keep_warm=True) as (transport, _):
         await asyncio.to_thread(asyncio.run, transport.close())
+
+
+async def test_warm_connections_that_many_calls_have_left_are_not_kept() -> None:
+    """Of a busy minute's connections one is kept ready afterwards."""
+    arrived = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        while await connection.request():
+            if len(server.connections) == 3:
+                arrived.set()
+            await arrived.wait()
+            connection.send(answer(200, dict(TOKEN)))
+
+    async with (
+        serve(script) as server,
+        AiohttpTransport.open(keepalive_timeout=0.5, keep_warm=True) as transport,
+    ):
+        await asyncio.gather(*(finish(transport, server.url()) for _ in range(3)))
+        await server.until(lambda: len(server.connections) >= 5)
+        assert sum(not each.ended for each in server.connections) <= 3
+
+
+async def test_a_full_pool_is_warmed_once_there_is_room() -> None:
+    """With a limit of one the old connection goes before the next one comes."""
+    async with called_once(kept(), keepalive_timeout=0.3, keep_warm=True, limit=1) as (transport, server):
+        await server.until(lambda: len(server.connections) >= 2)
+        await finish(transport, server.url())
+
+
+async def test_warming_by_hand_is_kept_up() -> None:
+    """`warm()` names an origin to keep ready, before any call."""
+    async with (
+        serve(kept()) as server,
+        AiohttpTransport.open(keepalive_timeout=0.3, keep_warm=True) as transport,
+    ):
+        await transport.warm(URL(server.url()))
+        await server.until(lambda: len(server.connections) >= 2)
+
+
+async def kept_warm(limits: IdleLimits, opened: list[Rest]) -> WarmKeeper:
+    """A keeper whose connections are nobody's, and that has opened one."""
+    url = URL("http://localhost")
+
+    async def open_one(_: URL) -> Rest:
+        opened.append(Rest(limits, url))
+        return opened[-1]
+
+    keeper = WarmKeeper(open_one, limits)
+    first = Rest(limits, url)
+    first.was_closed = True
+    keeper.note_rest(url, first)
+    await opened_are(1, opened)
+    return keeper
+
+
+async def opened_are(count: int, opened: list[Rest]) -> None:
+    async with asyncio.timeout(10):
+        while len(opened) < count:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_warm_connection_that_a_call_used_up_is_replaced_without_a_pause() -> None:
+    """Whoever uses what was opened shows that it is wanted."""
+    opened: list[Rest] = []
+    keeper = await kept_warm(IdleLimits(55), opened)
+    opened[0].is_taken = True
+    await opened_are(2, opened)
+    await keeper.close()
+
+
+async def test_a_call_within_the_pause_makes_another_connection_needless() -> None:
+    """The pause was for a connection that nobody used; what the call has left is ready."""
+    opened: list[Rest] = []
+    limits = IdleLimits(55)
+    keeper = await kept_warm(limits, opened)
+    opened[0].was_closed = True
+    await asyncio.sleep(1.2)  # it is looked at every second, and the pause is one more
+    keeper.note_rest(URL("http://localhost"), Rest(limits, URL("http://localhost")))
+    await asyncio.sleep(1.2)
+    assert len(opened) == 1
+    await keeper.close()
+
+
+async def test_a_call_that_ends_while_the_transport_closes_leaves_no_task() -> None:
+    """The second origin's answer is there when the transport is closed."""
+    async with serve(kept()) as first, serve(kept()) as second:
+        async with AiohttpTransport.open(keep_warm=True) as transport:
+            await finish(transport, first.url())
+            call = asyncio.create_task(finish(transport, second.url()))
+            await second.until(lambda: bool(second.received))
+            await asyncio.sleep(0)
+        await asyncio.wait([call])
