@@ -171,11 +171,14 @@ def floor(requirement: Requirement) -> str:
 def tests(session: nox.Session) -> None:
     """Run the tests against the built wheel; on the newest interpreter they must reach every branch.
 
-    The oldest one has them in `tests-lowest`.
+    The oldest one has them in `tests-lowest`, and those between have what does not take long.
     """
     install_wheel(session, *group("tests"))
-    if session.python != PYTHONS[-1] or session.posargs:
+    if session.posargs:
         run_fast_tests(session)
+        return
+    if session.python != PYTHONS[-1]:
+        run_all_tests(session, *BY_FILE, *FAST, "tests/unit", "tests/contract", "tests/single_flight")
         return
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
     session.run("coverage", "erase")  # each process records into a file of its own
