@@ -109,7 +109,6 @@ async def finish(
     body: Proof, response: Response, finisher: Finisher, begun: Annotated[Begun, Depends(get_begun)]
 ) -> dict[str, Any]:
     result = await finisher.finish(**begun.model_dump(), **body.model_dump())
-    response.delete_cookie(COOKIE, **COOKIE_ATTRIBUTES)
     for cookie in make_cookies(result):
         response.set_cookie(cookie.name, cookie.value, **cookie.attributes)
     return summarize(result)

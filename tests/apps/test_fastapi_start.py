@@ -23,7 +23,7 @@ from test_apps import (
 )
 from test_hostile_input import CHARSETS, NO_SIGN_IN, OTHER_TYPES, frames_of
 
-from descope_native import DescopeNativeError
+from descope_native import DescopeNativeError, InMemoryTransport, NativeOAuthFinisher, SingleFlight
 from descope_native.testing import FakeDescope, Fault
 
 pytestmark = pytest.mark.apps
@@ -91,16 +91,32 @@ def finishes(fake: FakeDescope) -> int:
 
 @pytest.mark.parametrize("provider", ["google", "apple"])
 async def test_a_device_starts_and_finishes(provider: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The phone gets what its dialog needs, hands the proof back, and has a session; the start is over."""
+    """The phone gets what its dialog needs, hands the proof back, and has a session; the state is spent."""
     fake = FakeDescope()
     async with devices(fake, monkeypatch) as (device,):
         started = await device.start(provider)
         assert set(started) == {"client_id", "nonce", "implicit"}
-        answer = await device.finish(device.show_dialog(started))
-        check_session_cookies(attrs_without_start(answer))
+        check_session_cookies(await device.finish(device.show_dialog(started)))
+        check_start_over(await device.finish(device.show_dialog(started)), 401)
         assert COOKIE not in device.client.cookies
-        again = await device.finish(device.show_dialog(started))
-        check_start_over(again)
+        assert finishes(fake) == 2
+
+
+async def test_a_second_tap_after_the_first_answer_gets_the_same_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With single flight. The cookie of the start is still there, and the proof goes out once."""
+    fake = FakeDescope()
+    async with devices(fake, monkeypatch) as (device,):
+        module = imported("fastapi_start_app", "fastapi")
+        memory = InMemoryTransport(fake)
+        finisher = NativeOAuthFinisher(fake.project_id, memory, single_flight=SingleFlight())
+        overrides = {module.get_finisher: lambda: finisher}
+        monkeypatch.setattr(module.app, "dependency_overrides", overrides)
+        proof = device.show_dialog(await device.start())
+        first, second = await device.finish(proof), await device.finish(proof)
+        check_session_cookies(second)
+        assert second.cookies == first.cookies
         assert finishes(fake) == 1
 
 
@@ -244,7 +260,7 @@ async def test_what_may_be_sent_again_can_be(monkeypatch: pytest.MonkeyPatch) ->
         fake.fail_next(Fault(status=429, headers={"Retry-After": "1"}), Fault(status=425))
         check_problem(await device.finish(proof), 503, "wait")
         check_problem(await device.finish(proof), 503, "send_again")
-        check_session_cookies(attrs_without_start(await device.finish(proof)))
+        check_session_cookies(await device.finish(proof))
 
         proof = device.show_dialog(await device.start())
         fake.fail_next(Fault(drop="after"))
