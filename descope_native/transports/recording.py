@@ -237,6 +237,8 @@ class _Redactor:
             return value
         if key in _TOKENS and isinstance(value, str):
             return self.token(value)
+        if key == "provider" and value != self.request.get("provider"):  # a request's, and no answer's
+            return self._hidden(value)
         if key in _WORDS and isinstance(value, str) and self._may_show(_WORDS[key], value):
             return value
         if key in _OBJECTS:

@@ -151,6 +151,12 @@ async def test_an_unknown_key_is_hidden_unless_it_is_named(file: Path) -> None:
     }
 
 
+async def test_a_provider_is_shown_only_where_it_was_asked_for(file: Path) -> None:
+    """In an answer the key is nobody's, whatever word stands under it."""
+    answer = {"sessionJwt": "s.e.s", "provider": "canary", "user": {"provider": "canary"}}
+    assert "canary" not in json.dumps(await recorded(file, json.dumps(answer).encode()))
+
+
 async def test_a_key_or_word_that_was_sent_is_hidden(file: Path) -> None:
     """A service may quote what it was sent, where a name of a key or of a cookie is expected."""
     user = json.dumps({"name": {"firstName": "Ada"}})
