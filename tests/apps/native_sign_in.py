@@ -76,7 +76,7 @@ def read_proof(content_type: str | None, body: bytes) -> dict[str, Any]:
     Raises:
         InvalidRequestError: the body is no JSON object. What is in the object, ``finish()`` checks.
     """
-    document = None
+    document: Any = None
     try:
         if (content_type or "").partition(";")[0].strip().lower() == "application/json":
             document = json.loads(body)
