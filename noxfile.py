@@ -131,7 +131,7 @@ def apps(session: nox.Session) -> None:
     """Run the applications for each web framework, under their real servers too."""
     install_wheel(session, *group("apps"))
     # Cookies are set with each framework that is there.
-    run_all_tests(session, *BY_FILE, APPS, "tests/unit/test_cookies.py")
+    run_all_tests(session, APPS, "tests/unit/test_cookies.py")
 
 
 @nox.session(name="other-clients", requires=["build"])
