@@ -241,17 +241,18 @@ class Client(Generic[Request, Result]):
     def _read(self, request: Request, response: HttpResponse, call: "Call") -> Result | ResponseError:
         # Handed over by value: a frame that raises is in the traceback, and this one holds the answer.
         redactor = Redactor(request, self._endpoint.key)
-        call.status = response.status
-        call.trace_id = read_trace_id(response, redactor)
-        return read_answer(
+        answer: Result | ResponseError = read_answer(
             self._operation.read,
             response,
-            call.trace_id,
             self._endpoint.url,
             redactor,
             strict=self._strict and self._single_flight is None,  # else each caller judges for itself
             is_signed_in=getattr(request, "refresh_jwt", None) is not None,
         )
+        call.status = response.status
+        if not isinstance(answer, ResponseError) and (answer.drift or call.is_heard(logging.INFO)):
+            call.trace_id = read_trace_id(response, redactor)
+        return answer
 
 
 def _checked(timeout: float) -> float:
@@ -333,8 +334,12 @@ class Call:
         proved = self.proved or outcome_in(self._progress.phase)
         return Outcome.REJECTED if proved is Outcome.NOT_SENT and self.refused else proved
 
+    def is_heard(self, level: int) -> bool:
+        """Whether anybody is told of it; what only they are told is not worked out otherwise."""
+        return self._on_call is not None or _log.isEnabledFor(level)
+
     def _end(self, level: int, outcome: str, facts: dict[str, Any]) -> None:
-        if self._on_call is None and not _log.isEnabledFor(level):
+        if not self.is_heard(level):
             return
         event = CallEvent(
             operation=self._operation.name,

@@ -46,7 +46,6 @@ Result = TypeVar("Result", bound=StartResult | FinishResult)
 def read_answer(
     read: Callable[[HttpResponse, Redactor], Result | UnexpectedResponse],
     response: HttpResponse,
-    trace_id: str | None,
     url: URL,
     redactor: Redactor,
     *,
@@ -58,20 +57,19 @@ def read_answer(
     ``is_signed_in`` says that the bearer had a person's token beside the project id.
     """
     if not 200 <= response.status < 300:
-        return _error_for(response, trace_id, url, redactor, is_signed_in=is_signed_in)
+        return _error_for(response, url, redactor, is_signed_in=is_signed_in)
     result = read(response, redactor)
+    if strict and not isinstance(result, UnexpectedResponse) and result.drift:
+        result = not_as_documented(result, response.status)
     if isinstance(result, UnexpectedResponse):
+        trace_id = read_trace_id(response, redactor)
         return UnexpectedResponse(result.status, result.problem, trace_id, is_damaged=result.is_damaged)
-    if strict and result.drift:
-        return not_as_documented(result, response.status, trace_id)
     return result
 
 
-def not_as_documented(
-    result: StartResult | FinishResult, status: int = 200, trace_id: str | None = None
-) -> UnexpectedResponse:
+def not_as_documented(result: StartResult | FinishResult, status: int = 200) -> UnexpectedResponse:
     """What ``strict`` makes of a result with drift."""
-    return UnexpectedResponse(status, _describe_drift(result.drift), trace_id)
+    return UnexpectedResponse(status, _describe_drift(result.drift))
 
 
 def read_session(response: HttpResponse, _: Redactor) -> FinishResult | UnexpectedResponse:
@@ -150,10 +148,8 @@ def _describe_drift(drift: Sequence[Drift]) -> str:
     return "not as documented: " + "; ".join(places)
 
 
-def _error_for(
-    response: HttpResponse, trace_id: str | None, url: URL, redactor: Redactor, *, is_signed_in: bool
-) -> ResponseError:
-    status = response.status
+def _error_for(response: HttpResponse, url: URL, redactor: Redactor, *, is_signed_in: bool) -> ResponseError:
+    status, trace_id = response.status, read_trace_id(response, redactor)
     hundreds = status // 100
     if hundreds == 3:
         origin = _origin(response.header("Location"), url, redactor)

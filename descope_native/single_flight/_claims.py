@@ -64,8 +64,7 @@ class Claim(Generic[T]):
         is_waiting = False
         while True:
             asked = loop.time()
-            claiming = terms.store.claim(self._seal.name, self._mark, CLAIM_TIME)
-            found, trouble = await _ask(claiming, min(terms.timeout, flight.deadline - asked))
+            found, trouble = await _ask(self._ask_for_it(), min(terms.timeout, flight.deadline - asked))
             self.taken = loop.time() - asked
             if found is not None and found.claim == self._mark and found.result is None:
                 flight.how, flight.phase = "led", own_phase
@@ -88,7 +87,7 @@ class Claim(Generic[T]):
     async def close(self, told: Told[T]) -> None:
         """Store what came of it or, where the proof is still good, let go of it. Never raises."""
         if told.is_forgotten:
-            closing = self._terms.store.release(self._seal.name, self._mark)
+            closing = self._release()
         elif self._is_sure or told.error is None:
             closing = self._settle(told)
         else:  # another worker may have done better
@@ -96,6 +95,21 @@ class Claim(Generic[T]):
         _, trouble = await _ask(closing, self._terms.timeout)
         if trouble:
             _log.warning("single flight: the store failed (%s); other workers are not told", trouble)
+
+    async def _ask_for_it(self) -> Found:
+        """Here and not where it is asked, so that whatever a store does is trouble with the store."""
+        found: object = await self._terms.store.claim(self._seal.name, self._mark, CLAIM_TIME)
+        if not (
+            isinstance(found, Found)
+            and isinstance(found.claim, bytes | None)
+            and isinstance(found.age, int | float)
+            and isinstance(found.result, bytes | None)
+        ):
+            raise TypeError
+        return found
+
+    async def _release(self) -> None:
+        await self._terms.store.release(self._seal.name, self._mark)
 
     async def _settle(self, told: Told[T]) -> None:
         sealed = told.seal(self._seal, self._codec)

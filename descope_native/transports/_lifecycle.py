@@ -1,8 +1,9 @@
 """What every transport shares: loop and fork checks, the deadline, and `close()`."""
 
 import asyncio
+import errno
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial, wraps
 from types import TracebackType
@@ -13,6 +14,7 @@ import attrs
 from descope_native._clock import running_loop
 from descope_native._numbers import is_count
 from descope_native.errors import (
+    ConnectReason,
     DescopeNativeError,
     InvalidRequestError,
     Phase,
@@ -29,6 +31,19 @@ process's id instead would cost every call as much as all the rest of its lifecy
 
 with suppress(AttributeError):  # Windows does not fork
     os.register_at_fork(after_in_child=partial(_forks.append, None))
+
+CONNECT_REASONS: Final[Mapping[int | None, ConnectReason]] = {
+    errno.ECONNREFUSED: "refused",
+    errno.ECONNRESET: "reset",
+    errno.ECONNABORTED: "reset",
+    errno.EPIPE: "reset",
+    errno.ENETUNREACH: "unreachable",
+    errno.EHOSTUNREACH: "unreachable",
+    errno.ENETDOWN: "unreachable",
+    errno.EHOSTDOWN: "unreachable",
+    errno.ETIMEDOUT: "unreachable",
+}
+"""What the system's errors say of a connection that could not be made."""
 
 MAX_BODY: Final = 1024 * 1024
 """Bytes that an answer's body may have, unless set."""

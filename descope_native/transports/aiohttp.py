@@ -291,7 +291,7 @@ class AiohttpTransport:
 
     async def _call(self, call: Call, connect: Connect, converse: Converse) -> Answer:
         url = call.request.url
-        if self._proxies.proxy_for(url).url is not None and url.scheme != "https":
+        if url.scheme != "https" and self._proxies.given.url is not None:
             problem = "plain http does not go through a proxy, which could read it"
             return ConnectError("proxy", problem, safe_to_retry=False)
         async with self._slots:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextvars
-import errno
 import functools
 import logging
 import socket
@@ -17,7 +16,6 @@ from descope_native._numbers import is_count, is_positive
 from descope_native.errors import (
     ConnectError,
     ConnectionLost,
-    ConnectReason,
     DescopeNativeError,
     InvalidRequestError,
     Phase,
@@ -28,6 +26,7 @@ from descope_native.errors import (
 )
 from descope_native.transports import HttpRequest, HttpResponse, Progress
 from descope_native.transports._lifecycle import (
+    CONNECT_REASONS,
     MAX_BODY,
     Answer,
     Call,
@@ -50,18 +49,6 @@ _PHASES: Final[dict[str, Phase]] = {
 }
 """What is known of a call once httpx2's trace extension has told this. What it does not tell is not proved:
 an event that a later version names otherwise makes an outcome unknown, and never wrong."""
-
-_REASONS: Final[Mapping[int | None, ConnectReason]] = {
-    errno.ECONNREFUSED: "refused",
-    errno.ECONNRESET: "reset",
-    errno.ECONNABORTED: "reset",
-    errno.EPIPE: "reset",
-    errno.ENETUNREACH: "unreachable",
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETDOWN: "unreachable",
-    errno.EHOSTDOWN: "unreachable",
-    errno.ETIMEDOUT: "unreachable",
-}
 
 _is_calling: Final = contextvars.ContextVar("_is_calling", default=False)
 
@@ -277,8 +264,8 @@ def _connect_failure(error: Exception) -> ConnectError:
             return TLSError(f"the TLS handshake failed ({cause.reason})")
         if isinstance(cause, socket.gaierror):
             return ConnectError("dns", "the host name could not be resolved")
-        if isinstance(cause, OSError) and cause.errno in _REASONS:
-            reason = _REASONS[cause.errno]
+        if isinstance(cause, OSError) and cause.errno in CONNECT_REASONS:
+            reason = CONNECT_REASONS[cause.errno]
             return ConnectError(reason, f"nobody could be reached ({reason})")
     return ConnectError("other", "nobody could be reached")
 

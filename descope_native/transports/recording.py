@@ -35,6 +35,7 @@ from descope_native.errors import (
     UnexpectedResponse,
 )
 from descope_native.transports import HttpRequest, HttpResponse, Transport
+from descope_native.transports._lifecycle import MAX_BODY
 from descope_native.transports.memory import InMemoryTransport
 
 __all__ = ["RecordingTransport", "ReplayTransport"]
@@ -400,7 +401,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             _check(entry)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise InvalidRequestError(
                 f"line {number} of the recording is none of version {_VERSION}"
             ) from None
@@ -420,8 +421,13 @@ def _end_of(entry: dict[str, Any]) -> HttpResponse | DescopeNativeError:
     if failure := entry.get("failure"):
         return _PLAYED[failure["error"]](failure)
     answer = entry["answer"]
-    body = json.dumps(answer["body"]).encode() if "body" in answer else b"?" * answer.get("bytes", 0)
-    return HttpResponse(answer["status"], tuple((name, value) for name, value in answer["headers"]), body)
+    status, headers, size = answer["status"], answer["headers"], answer.get("bytes", 0)
+    if not (isinstance(status, int) and isinstance(size, int) and 0 <= size <= MAX_BODY):
+        raise ValueError
+    if not all(isinstance(text, str) for header in headers for text in header):
+        raise ValueError
+    body = json.dumps(answer["body"]).encode() if "body" in answer else b"?" * size
+    return HttpResponse(status, tuple((name, value) for name, value in headers), body)
 
 
 def _answer_in(entry: dict[str, Any], request: HttpRequest) -> HttpResponse:

@@ -22,7 +22,7 @@ from descope_native import (
     RateLimitedError,
     UnexpectedResponse,
 )
-from descope_native._service.answers import read_answer, read_session, read_trace_id
+from descope_native._service.answers import read_answer, read_session
 from descope_native._service.endpoint import make_endpoint
 from descope_native._service.operations import FINISH
 from descope_native._service.redaction import Redactor
@@ -167,10 +167,9 @@ def any_response(status: int, headers: tuple[tuple[str, str], ...], body: bytes)
     request = FinishRequest(provider="google", state_id="state", code=SECRET)
     response = HttpResponse(status, headers, body)
     redactor = Redactor(request, "key-" + SECRET)
-    trace_id = read_trace_id(response, redactor)
     for strict in (False, True):
         url = URL("https://api.example/v1")
-        result = read_answer(read_session, response, trace_id, url, redactor, strict=strict)
+        result = read_answer(read_session, response, url, redactor, strict=strict)
         if isinstance(result, DescopeNativeError):
             check_error(result)
         else:

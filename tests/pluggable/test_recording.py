@@ -421,6 +421,17 @@ async def test_calls_of_one_kind_are_played_in_order(file: Path) -> None:
         '{"version": 1, "operation": "", "provider": null, "proof": null}',
         '{"version": 1, "operation": "", "provider": null, "proof": null, "failure": {"error": "Ada"}}',
         '{"version": 1, "answer": {"status": 200, "headers": []}}',
+        *(
+            '{"version": 1, "operation": "", "provider": null, "proof": null, "answer": %s}' % answer
+            for answer in (
+                "[1]",
+                '{"status": "200", "headers": []}',
+                '{"status": 200, "headers": [["Date", 5]]}',
+                '{"status": 200, "headers": [["Date"]]}',
+                '{"status": 200, "headers": [], "bytes": 3000000000}',
+                '{"status": 200, "headers": [], "bytes": "9"}',
+            )
+        ),
     ],
 )
 def test_a_file_that_is_no_recording_is_refused_at_once(file: Path, line: str) -> None:

@@ -22,13 +22,13 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "transports": {"errors"},
     "transports._lifecycle": {"_clock", "_numbers", "errors", "transports"},
-    "transports._aiohttp": {"_clock", "errors", "transports"},
+    "transports._aiohttp": {"_clock", "errors", "transports", "transports._lifecycle"},
     "transports.aiohttp": {
         *("_clock", "_numbers", "errors", "transports", "transports._aiohttp", "transports._lifecycle")
     },
     "transports.memory": {"errors", "transports", "transports._lifecycle"},
     "transports.httpx": {"_clock", "_numbers", "errors", "transports", "transports._lifecycle"},
-    "transports.recording": {"errors", "transports", "transports.memory"},
+    "transports.recording": {"errors", "transports", "transports._lifecycle", "transports.memory"},
     "models": {"_tokens", "errors"},
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},

@@ -11,7 +11,7 @@ from test_among_workers import Counting, workers
 from workers import Service, settled, started
 
 from descope_native import ConnectError, Outcome, RejectedError, RequestTimeout
-from descope_native.single_flight import MemoryStore, RedisStore
+from descope_native.single_flight import Found, MemoryStore, RedisStore
 
 SECRET = "secret-in-an-error"
 
@@ -51,6 +51,35 @@ async def test_a_sign_in_is_worth_more_than_its_guard(
     assert SECRET not in caplog.text
     assert one.hows == ["led", "replayed"]  # by the worker's own memory
     assert len(service.received) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        (b"claim", 0.0, None),
+        Found(b"claim", None),  # type: ignore[arg-type]  # what a store of somebody's may say
+        Found("claim", 0.0),  # type: ignore[arg-type]  # the same
+        Found(None, 0.0, "result"),  # type: ignore[arg-type]  # the same
+    ],
+    ids=["nothing", "a tuple", "no age", "a claim that is text", "a result that is text"],
+)
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_a_store_that_is_none_costs_no_sign_in(said: Any, is_async: bool) -> None:
+    """Whatever it answers, or however: the proof goes out unguarded, as where it is away."""
+
+    class Odd(MemoryStore):
+        async def claim(self, key: bytes, claim: bytes, seconds: float, /) -> Any:
+            return said
+
+    class Blocking(MemoryStore):
+        def claim(self, key: bytes, claim: bytes, seconds: float, /) -> Any:
+            return said
+
+    service = Service()
+    async with workers(1, service, Odd() if is_async else Blocking()) as (one,):
+        assert (await one.finish()).session_jwt == "s.code-1"
+        await settled()
 
 
 @pytest.mark.parametrize("how", AWAY)

@@ -328,6 +328,18 @@ async def test_a_peer_that_closes_unused_connections_is_not_hammered() -> None:
         assert 2 <= len(server.connections) <= 4
 
 
+async def test_a_short_limit_that_the_peer_names_does_not_lengthen_the_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Node announces five seconds: there is a connection ready at any time all the same."""
+    monkeypatch.setattr(
+        "descope_native.transports._aiohttp.warm._SHORT_LIFE", 0.4
+    )  # for a limit of one second
+    async with called_once(kept("Keep-Alive: timeout=1"), keep_warm=True) as (_, server):
+        async with asyncio.timeout(10):
+            await server.until(lambda: len(server.connections) >= 5)
+
+
 async def test_a_peer_that_is_gone_is_told_in_the_log_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,8 @@
 None of its texts is kept: they may quote the answer, the request or a proxy's password.
 """
 
-import errno
 import ssl as tls
-from typing import Final, cast
+from typing import cast
 
 import aiohttp
 
@@ -28,18 +27,7 @@ from descope_native.transports._aiohttp.internals import (
     os_error_of,
 )
 from descope_native.transports._aiohttp.wire import HeadTooLong
-
-_CONNECT_REASONS: Final[dict[int | None, ConnectReason]] = {
-    errno.ECONNREFUSED: "refused",
-    errno.ECONNRESET: "reset",
-    errno.ECONNABORTED: "reset",
-    errno.EPIPE: "reset",
-    errno.ENETUNREACH: "unreachable",
-    errno.EHOSTUNREACH: "unreachable",
-    errno.ENETDOWN: "unreachable",
-    errno.EHOSTDOWN: "unreachable",
-    errno.ETIMEDOUT: "unreachable",
-}
+from descope_native.transports._lifecycle import CONNECT_REASONS
 
 
 def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per kind of failure
@@ -66,7 +54,7 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
         case aiohttp.ClientConnectorError():
             # asyncio gives no number to an end of file in the TLS handshake
             lost: ConnectReason = "reset" if isinstance(os_error_of(error), ConnectionError) else "other"
-            reason: ConnectReason = _CONNECT_REASONS.get(error.errno, lost)
+            reason: ConnectReason = CONNECT_REASONS.get(error.errno, lost)
             return ConnectError(reason, f"nobody could be reached ({reason})")
         case aiohttp.InvalidURL():
             return ConnectError("other", "the URL is no web address", safe_to_retry=False)

@@ -19,10 +19,10 @@ _LEAD: Final = 5.0
 where that is less."""
 
 _LOOK_EVERY: Final = 1.0
-_SHORT_LIFE: Final = 10.0
+_SHORT_LIFE: Final = 2.0
 _MAX_PAUSE: Final = 60.0
-"""Seconds. Where a connection could not be opened, or lived shorter than this and nobody used it, the pause
-before the next one doubles up to this."""
+"""Seconds. Where a connection could not be opened, or nobody used it and its peer closed it or it lived
+shorter than this, the pause before the next one doubles up to this."""
 
 _WARN_AFTER: Final = 10
 """Failures in a row, some minutes, after which the log is told once."""
@@ -79,7 +79,8 @@ class WarmKeeper:
             newest = state.newest
             if newest is state.opened:
                 state.opened = None
-                if newest.is_taken or now() - newest.since >= _SHORT_LIFE:
+                has_lived = not newest.was_closed and now() - newest.since >= _SHORT_LIFE
+                if newest.is_taken or has_lived:
                     state.pause = 0.0
                 else:
                     state.lengthen_pause()
