@@ -8,6 +8,7 @@ stranger (login CSRF, RFC 9700 §4.7).
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Request, Response
@@ -22,6 +23,7 @@ from descope_native import (
     InvalidRequestError,
     NativeOAuthFinisher,
     NativeOAuthStarter,
+    SingleFlight,
 )
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
@@ -37,10 +39,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     secret = os.environ.get("SIGN_IN_SECRET", "")
     if len(secret) < 32:
         raise ValueError("SIGN_IN_SECRET must be 32 characters or more, the same for every worker")
+    # A second tap gets what the first one got. It is for one process: several need a store.
+    finisher = partial(NativeOAuthFinisher, single_flight=SingleFlight())
     async with AiohttpTransport.open() as transport:
         yield {
             "starter": from_environment(NativeOAuthStarter, transport),
-            "finisher": from_environment(NativeOAuthFinisher, transport),
+            "finisher": from_environment(finisher, transport),
             "seal": URLSafeTimedSerializer(secret, salt="native sign-in"),
         }
 

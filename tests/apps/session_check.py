@@ -6,6 +6,7 @@ import aiohttp
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError
 from joserfc.jwk import KeySet
+from yarl import URL
 
 LIMIT = aiohttp.ClientTimeout(total=5)
 
@@ -19,8 +20,9 @@ class KeysUnavailable(Exception):
 
 
 class SessionCheck:
-    def __init__(self, client: aiohttp.ClientSession, project_id: str, base_url: str) -> None:
-        self._client, self._project_id, self._url = client, project_id, f"{base_url}/v2/keys/{project_id}"
+    def __init__(self, client: aiohttp.ClientSession, project_id: str, base_url: str | URL) -> None:
+        self._client, self._project_id = client, project_id
+        self._url = URL(base_url) / "v2/keys" / project_id
         self._keys, self._fresh_until, self._lock = KeySet([]), 0.0, asyncio.Lock()
         self._is_current = False
 

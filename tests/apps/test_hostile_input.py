@@ -65,13 +65,13 @@ NO_SIGN_IN = {
     "null for all": json.dumps(dict.fromkeys(PROOF)).encode(),
     "null for the provider": proof_with(provider=None),
     "an empty provider": proof_with(provider=""),
-    "no proof": proof_with(id_token=None),
-    "two proofs": proof_with(code="c"),
     "the last of two keys is wrong": b'{"provider": "google", "provider": 1, "state_id": "s", "code": "c"}',
     "many keys": json.dumps({str(number): number for number in range(50_000)}).encode(),
     "NUL in a string": b'{"provider": "\x00"}',
 }
 ODD_PROOFS = {
+    "no proof": proof_with(id_token=None),
+    "two proofs": proof_with(code="c"),
     "half a surrogate pair in the code": proof_with(id_token="\ud800"),
     "half a surrogate pair in the state": proof_with(state_id="a\udfffb"),
     "half a surrogate pair in the name": proof_with(user="\ud800"),

@@ -50,9 +50,12 @@ async def test_prometheus_counts_each_call() -> None:
     scraped = prometheus.generate_latest().decode().splitlines()
     calls = [line for line in scraped if line.startswith("sign_in_calls_total")]
     assert sorted(calls) == [
-        'sign_in_calls_total{error="",operation="finish",outcome="session"} 1.0',
-        'sign_in_calls_total{error="",operation="start",outcome="started"} 1.0',
-        'sign_in_calls_total{error="RejectedError",operation="finish",outcome="rejected"} 1.0',
+        'sign_in_calls_total{error="",operation="finish",outcome="session",single_flight=""} 1.0',
+        'sign_in_calls_total{error="",operation="start",outcome="started",single_flight=""} 1.0',
+        (
+            'sign_in_calls_total{error="RejectedError",operation="finish",outcome="rejected",single_flight=""}'
+            " 1.0"
+        ),
     ]
     assert 'sign_in_call_seconds_count{operation="finish"} 2.0' in scraped
     (total,) = (line for line in scraped if line.startswith('sign_in_call_seconds_sum{operation="finish"}'))

@@ -197,7 +197,7 @@ async def test_what_is_no_key_set_logs_nobody_out(content_type: str) -> None:
             app = web.Application()
             app.router.add_get("/{path:.*}", respond)
             async with TestServer(app) as server, aiohttp.ClientSession() as client:
-                check = SessionCheck(client, checked.fake.project_id, str(server.make_url("")).rstrip("/"))
+                check = SessionCheck(client, checked.fake.project_id, server.make_url(""))
                 for _ in range(2):
                     with pytest.raises(KeysUnavailable) as refusal:
                         await check(token)

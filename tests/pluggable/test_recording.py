@@ -422,7 +422,7 @@ async def test_calls_of_one_kind_are_played_in_order(file: Path) -> None:
         '{"version": 1, "operation": "", "provider": null, "proof": null, "failure": {"error": "Ada"}}',
         '{"version": 1, "answer": {"status": 200, "headers": []}}',
         *(
-            '{"version": 1, "operation": "", "provider": null, "proof": null, "answer": %s}' % answer
+            f'{{"version": 1, "operation": "", "provider": null, "proof": null, "answer": {answer}}}'
             for answer in (
                 "[1]",
                 '{"status": "200", "headers": []}',
