@@ -29,7 +29,8 @@ REAL_SERVERS: Final = "tests/real_servers"
 ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS, SITE, REAL_SERVERS))
 # What the transports are tested by: also on another event loop, parser, and aiohttp.
 TRANSPORT_TESTS: Final = ("tests/contract", "tests/transports")
-BY_FILE: Final = ("-n", "2", "--dist", "loadfile")  # two at a time, each file's tests in their order
+# Each file's tests in their order, and four files at a time: most tests wait, and two cores have room.
+BY_FILE: Final = ("-n", "4", "--dist", "loadfile")
 FAST: Final = ("-m", "not slow and not apps")
 
 nox.needs_version = ">=2025.11.12"
@@ -68,10 +69,10 @@ def run_all_tests(session: nox.Session, *arguments: str, command: tuple[str, ...
         session.error(f"{skipped} tests were skipped, and no other session runs them")
 
 
-def run_fast_tests(session: nox.Session, command: tuple[str, ...] = ("python",)) -> None:
-    """Run the tests that every interpreter is to pass."""
+def run_fast_tests(session: nox.Session, *chosen: str, command: tuple[str, ...] = ("python",)) -> None:
+    """Run the tests that every interpreter is to pass, or those that are chosen of them."""
     session.env["HARNESS_CALLS"] = "2000"
-    run_all_tests(session, *BY_FILE, *FAST, *ELSEWHERE, command=command)
+    run_all_tests(session, *BY_FILE, *FAST, *(chosen or ELSEWHERE), command=command)
 
 
 @nox.session
@@ -146,10 +147,7 @@ def other_clients(session: nox.Session) -> None:
 def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long, and all calls of the harness; one interpreter is enough for them."""
     install_wheel(session, *group("tests"), *group("bench"))
-    harness = ("tests/transports/test_ground_truth.py", "tests/single_flight/test_fleet.py")
-    run_all_tests(session, *BY_FILE, *harness)
-    session.env["HARNESS_CALLS"] = "2000"  # of httpx2's transport, which opens a connection for each
-    run_all_tests(session, *BY_FILE, "-m", "slow", *ELSEWHERE, *(f"--ignore={path}" for path in harness))
+    run_all_tests(session, *BY_FILE, "-m", "slow or harness", *ELSEWHERE)
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
@@ -178,7 +176,7 @@ def tests(session: nox.Session) -> None:
         run_fast_tests(session)
         return
     if session.python != PYTHONS[-1]:
-        run_all_tests(session, *BY_FILE, *FAST, "tests/unit", "tests/contract", "tests/single_flight")
+        run_fast_tests(session, "tests/unit", "tests/contract", "tests/single_flight")
         return
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
     session.run("coverage", "erase")  # each process records into a file of its own
@@ -189,10 +187,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(name="tests-uvloop", requires=["build"])
 def tests_uvloop(session: nox.Session) -> None:
-    """Run the tests of the transports on the event loop that most servers run."""
+    """Run the tests of the transports on the event loop that most servers run.
+
+    The harness runs on it in `harness-loops`.
+    """
     install_wheel(session, *group("tests"))
     session.env["TEST_LOOP"] = "uvloop"
-    run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+    run_fast_tests(session, "-m", f"{FAST[1]} and not harness", *TRANSPORT_TESTS)
 
 
 @nox.session(name="tests-no-extensions", requires=["build"])
@@ -200,7 +201,7 @@ def tests_no_extensions(session: nox.Session) -> None:
     """Run the tests of the transports with aiohttp's parser in Python, as where it has no wheel."""
     install_wheel(session, *group("tests"))
     session.env["AIOHTTP_NO_EXTENSIONS"] = "1"
-    run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+    run_fast_tests(session, *TRANSPORT_TESTS)
 
 
 @nox.session(name="tests-aiohttp", requires=["build"], venv_backend="virtualenv")
@@ -216,7 +217,7 @@ def tests_aiohttp(session: nox.Session) -> None:
     session.log(f"aiohttp {last} is what the other sessions run on; older ones: {older or 'none'}")
     for version in older:
         install_wheel(session, f"aiohttp=={version}", *group("tests"))
-        run_all_tests(session, *BY_FILE, *FAST, *TRANSPORT_TESTS)
+        run_fast_tests(session, *TRANSPORT_TESTS)
 
 
 @nox.session(name="real-servers", default=False, requires=["build"])
@@ -294,12 +295,14 @@ def docs(session: nox.Session) -> None:
 def harness_loops(session: nox.Session) -> None:
     """Run the ground-truth harness on the newest uvloop, and on one that keeps its writes back.
 
-    6,000 calls on each, with and without eager tasks, and each guard of the transport switched off.
+    6,000 calls on each, with and without eager tasks. The latter has all that the guards of the transport
+    are for, so there each is switched off as well.
     """
     install_wheel(session, *group("tests"))
     harness = ("python", str(ROOT / "tests" / "harness"), "--loop", "uvloop")
     calls = ("--tls-share", "0.4", "--calls", "3000", *session.posargs)
-    for uvloop in ("uvloop==0.21.0", "uvloop>=0.23"):
+    runs = (calls, (*calls, "--eager"))
+    for uvloop, arguments in (("uvloop>=0.23", runs), ("uvloop==0.21.0", (*runs, ("--guards",)))):
         session.install(uvloop)
-        for arguments in ((*calls,), (*calls, "--eager"), ("--guards",)):
-            session.run(*harness, *arguments, env={"PYTHONSAFEPATH": "1"})
+        for each in arguments:
+            session.run(*harness, *each, env={"PYTHONSAFEPATH": "1"})

@@ -62,9 +62,16 @@ async def test_workers_make_one_call_together(kind: str) -> None:
         if kind != "memory":
             server = await stack.enter_async_context(StoreServer(kind))
             store = RedisStore(await stack.enter_async_context(server.client()))
+        claims = asyncio.Semaphore(0)
+
+        async def count() -> None:
+            claims.release()
+
+        store = Counting(store, after={"claim": count})
         made = await stack.enter_async_context(workers(3, service, store))
         tasks = await started(*(each.finish() for each in made for _ in range(3)))
-        await service.arrived.wait()
+        for _ in made:  # or the answer could be there before the last worker asks
+            await claims.acquire()
         service.may_answer.set()
         results = await asyncio.gather(*tasks)
     assert {result.session_jwt for result in results} == {"s.code-1"}

@@ -11,6 +11,8 @@ import pytest
 from harness import guards
 from harness.run import run
 
+pytestmark = pytest.mark.harness
+
 CALLS = int(os.environ.get("HARNESS_CALLS", "20000"))
 SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
 

@@ -218,6 +218,7 @@ def closing_after(seconds: float) -> Script:
     return script
 
 
+@pytest.mark.slow
 async def test_no_call_is_lost_at_the_idle_edge() -> None:
     """300 calls over six connections, 30 ms around the limit that the peer has shown once."""
     limit = 0.3
@@ -381,6 +382,7 @@ async def test_a_limit_that_cannot_be_right_is_refused(options: dict[str, Any], 
         await AiohttpTransport.open(**options).__aenter__()
 
 
+@pytest.mark.slow
 async def test_warm_connections_do_not_pile_up() -> None:
     """However often one is renewed, there are two at most: the ready one, and the one before it."""
     async with called_once(kept(), keepalive_timeout=0.3, keep_warm=True) as (_, server):
