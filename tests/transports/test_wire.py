@@ -285,7 +285,7 @@ def test_a_head_is_waited_for_up_to_these_sizes(head: bytes, is_refused: bool) -
 
 def idle_transport() -> mock.Mock:
     """One whose last write has left."""
-    return mock.Mock(**{"get_write_buffer_size.return_value": 0})
+    return mock.Mock(**{"get_write_buffer_size.return_value": 0, "is_closing.return_value": False})
 
 
 def test_a_head_is_handed_over_whole_and_what_is_behind_it_by_itself() -> None:
@@ -306,6 +306,18 @@ def test_a_head_is_handed_over_whole_and_what_is_behind_it_by_itself() -> None:
     wire.connection_lost(None)
     assert parser.data_received.call_args.args == (b"HTTP/1.1 2",)
     assert parser.mock_calls[-1] == mock.call.connection_lost(None)
+
+
+def test_a_head_that_the_parser_refuses_is_the_last_that_it_gets() -> None:
+    """It closes the connection at each refusal, and of asyncio's over TLS that is closed twice nothing can be
+    asked any more, which aiohttp does when a session is closed.
+    """
+    parser, transport = mock.Mock(), idle_transport()
+    wire = Wire(transport, parser)
+    parser.data_received.side_effect = lambda _: transport.is_closing.configure_mock(return_value=True)
+    wire.data_received(b"HTTP/1.1 200 OK\r\nno header\r\n\r\nbehind it")
+    wire.data_received(b"more")
+    parser.data_received.assert_called_once_with(b"HTTP/1.1 200 OK\r\nno header\r\n\r\n")
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,9 @@ class Wire(asyncio.Protocol):
             self.is_clean = body.is_over
             self._take = self._take_body
             self._parser.data_received(head)  # by itself, or what is behind it could spoil it
-            if rest:
+            if self._transport.is_closing():  # the parser refused it, and would close what is closed again
+                self._take = self._drop
+            elif rest:
                 self._take(rest)
 
     def _refuse(self, problem: HttpProcessingError) -> None:
