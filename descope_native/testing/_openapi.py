@@ -205,7 +205,7 @@ _REFUSALS: Final = {
     "404": "There is no such path or project.",
     "405": "There is no such method.",
     "409": "No provider knows this client id, or too many faults are waiting.",
-    "413": "The body is larger than a mebibyte.",
+    "413": "The body is larger than 128 KiB.",
     "415": "The Content-Type is not application/json.",
     "421": "The Host is not one that is served.",
 }

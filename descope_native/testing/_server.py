@@ -24,6 +24,9 @@ from descope_native.transports import HttpRequest, HttpResponse
 # A name may have addresses that the machine does not: localhost is ::1 too, also where IPv6 is off.
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
+_MAX_BODY: Final = 128 * 1024
+"""Several times the largest sign-in. Of what is sent, thousands are kept."""
+
 _LOGGER: Final = logging.getLogger("descope_native.testing")
 
 # aiohttp's own complaints, but for those that quote what is no HTTP.
@@ -128,11 +131,14 @@ class _Reception:
     async def _body(self, request: web.BaseRequest) -> bytes:
         try:
             async with asyncio.timeout(self.request_timeout):
-                return await request.read()  # a mebibyte at most, as aiohttp has it
+                body = await request.read()
         except TimeoutError:
             raise RefusedError(408, "E011001", "the request did not arrive in time") from None
         except web.HTTPRequestEntityTooLarge:
-            raise RefusedError(413, "E011001", "the body is too large") from None
+            body = None
+        if body is None or len(body) > _MAX_BODY:
+            raise RefusedError(413, "E011001", f"the body is larger than {_MAX_BODY} bytes")
+        return body
 
 
 class _Server(web.Server):

@@ -107,7 +107,7 @@ class RecordingTransport:
 
     Args:
         inner: what carries the requests. Whoever opened it closes it.
-        file: lines are added to it. It is made for its owner's eyes only.
+        file: lines are added to it. A new one is made for its owner's eyes only.
         show: keys whose values are shown as they are, wherever they stand.
 
     Raises:

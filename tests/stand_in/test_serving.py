@@ -174,14 +174,15 @@ async def test_the_name_that_is_served_is_answered_to(monkeypatch: pytest.Monkey
     assert answer.endswith(b'{"status":"ok"}')
 
 
-async def test_a_body_is_read_up_to_a_mebibyte() -> None:
+@pytest.mark.parametrize("more", [1, 2**20], ids=["a byte", "a mebibyte"])
+async def test_a_body_is_read_up_to_128_kib(more: int) -> None:
     """And refused as the error JSON says, not kept in memory."""
     fake = FakeDescope()
     async with fake.serve() as base_url:
-        largest = b'{"provider": "google"}'.ljust(2**20)
+        largest = b'{"provider": "google"}'.ljust(2**17)
         assert (await answered(base_url, POST, HERE, JSON, body=largest))[0] == 200
-        status, body = await answered(base_url, POST, HERE, JSON, body=largest + b" ")
-    assert (status, json.loads(body)["errorMessage"]) == (413, "the body is too large")
+        status, body = await answered(base_url, POST, HERE, JSON, body=largest.ljust(2**17 + more))
+    assert (status, json.loads(body)["errorMessage"]) == (413, "the body is larger than 131072 bytes")
 
 
 async def test_a_compressed_body_is_not_unpacked() -> None:
