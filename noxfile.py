@@ -48,8 +48,10 @@ def install_wheel(session: nox.Session, *requirements: str, extras: bool = True)
     """Install the built wheel, never the tree, and what else the session needs, in one resolution."""
     (wheel,) = DIST.glob("*.whl")
     with_extras = f"{wheel}[{','.join(EXTRAS)}]" if extras else str(wheel)
-    session.install(with_extras, *requirements)
-    session.install("--no-deps", "--force-reinstall", str(wheel))  # a reused venv may have an older build
+    # Not compiled: most of what comes along is never imported.
+    session.install("--no-compile", with_extras, *requirements)
+    # A reused venv may have an older build.
+    session.install("--no-compile", "--no-deps", "--force-reinstall", str(wheel))
 
 
 def run_tests(session: nox.Session, *arguments: str, command: tuple[str, ...] = ("python",)) -> int:
@@ -140,7 +142,8 @@ def other_clients(session: nox.Session) -> None:
     """Let clients that somebody else wrote judge the stand-in; those for Node where npm is there."""
     install_wheel(session, *group("other-clients"))
     # pytest-asyncio is for the tests that these tests write; our own need no plugin.
-    (run_all_tests if shutil.which("npm") else run_tests)(session, "-p", "no:asyncio", OTHER_CLIENTS)
+    run = run_all_tests if shutil.which("npm") else run_tests
+    run(session, *BY_FILE, "-p", "no:asyncio", OTHER_CLIENTS)
 
 
 @nox.session(name="tests-slow", requires=["build"])
