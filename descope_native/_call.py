@@ -157,6 +157,11 @@ class Client(Generic[Request, Result]):
         """Where the service is: what was given, or the host of the project's region."""
         return self._endpoint.base_url
 
+    @property
+    def project_id(self) -> str:
+        """The project that the calls are for."""
+        return self._endpoint.project_id
+
     async def warm(self) -> None:
         """Have a connection to the service ready, where the transport can keep one.
 
@@ -321,7 +326,7 @@ class Call:
             self.proved = Outcome.UNKNOWN
         names = ("code", "reason", "retry_after", "argument")
         facts = {name: getattr(error, name, None) for name in names} if _is_ours(error) else {}
-        if isinstance(error, InvalidRequestError):
+        if isinstance(error, InvalidRequestError | TransportError):
             facts["problem"] = error.problem
         self._end(_failure_level(error), self._outcome.value, {**facts, "error": type(error).__name__})
 

@@ -30,7 +30,7 @@ class CallEvent:
         trace_id: the ``cf-ray`` header, which the vendor's support asks for.
         retry_after: the seconds that a rate limit asked to wait.
         argument: the argument that was refused.
-        problem: what was wrong with it: the text of an `InvalidRequestError`, which has no value in it.
+        problem: what was wrong with it, or why there was no answer: in words, without any value.
         drift: how many places of the answer were not as documented; None where all were.
         drift_path: the first of them.
         single_flight: ``led``, ``joined`` or ``replayed``; None without a `SingleFlight`.

@@ -27,9 +27,10 @@ from descope_native.errors import (
 __all__ = ["HttpAnswer", "NextStep", "ProblemCode", "answer_for"]
 
 NextStep = Literal["send_again", "wait", "start_over", "give_up"]
-"""What the app does. ``send_again``: the same request, now. ``wait``: the same request, after ``Retry-After``
-or, without that header, a pause of its own. ``start_over``: a new sign-in, since the proof of this one is or
-may be spent. ``give_up``: neither, since somebody has to mend something first."""
+"""What the app does. ``send_again``: the same request, once at once, then after pauses of its own. ``wait``:
+the same request, after ``Retry-After`` or, without that header, a pause of its own. ``start_over``: a new
+sign-in, since the proof of this one is or may be spent. ``give_up``: neither, since somebody has to mend
+something first."""
 
 ProblemCode = Literal[
     "invalid_request",

@@ -35,7 +35,7 @@ class Endpoint:
     url: URL
     headers: Mapping[str, str] = attrs.field(repr=False)
     key: str | None = attrs.field(repr=False)
-    identity: str = attrs.field(repr=False)
+    project_id: str
     base_url: URL
 
     def build_request(self, request: attrs.AttrsInstance, timeout: float, progress: Progress) -> HttpRequest:
@@ -63,7 +63,7 @@ def make_endpoint(
     if project_id == "":
         raise InvalidRequestError("project_id is empty")
     if not isinstance(project_id, str) or not _PROJECT_ID.fullmatch(project_id):
-        raise InvalidRequestError("project_id must be a token of printable ASCII, like P2abc…")
+        raise InvalidRequestError("project_id must be like P2abc…: printable ASCII without spaces or quotes")
     if key is not None and not (isinstance(key, str) and _KEY.fullmatch(key)):
         raise InvalidRequestError("auth_management_key must be printable ASCII without spaces")
     if base_url is None:
@@ -86,7 +86,7 @@ def make_endpoint(
             "x-descope-project-id": project_id,
         },
         key,
-        f"{url} {project_id}",
+        project_id,
         base,
     )
 
@@ -105,7 +105,7 @@ def _problem_with_base_url(  # noqa: PLR0911 -- one return per problem
     base_url: object, *, allow_http: bool
 ) -> str | None:
     if not isinstance(base_url, str | URL) or not _URL.fullmatch(str(base_url)):
-        return "must be a URL, in the characters of RFC 3986"
+        return "must be a URL: no spaces or quotes, only the characters of RFC 3986"
     try:
         url = URL(base_url)
         scheme, host, _ = url.scheme, url.host, url.port

@@ -21,8 +21,8 @@ class FinishProof:
         kind, proof = ("id_token", request.id_token) if request.code is None else ("code", request.code)
         provider, state = request.provider, request.state_id
         # With the length of each, or two proofs could look alike where a part has anybody's characters in it.
-        text = f"{len(provider)} {len(state)} {endpoint.identity} {provider} {state} {kind} {proof}"
-        return text.encode()
+        where = f"{endpoint.url} {endpoint.project_id}"
+        return f"{len(provider)} {len(state)} {where} {provider} {state} {kind} {proof}".encode()
 
     @staticmethod
     def encode(result: FinishResult, /) -> bytes:

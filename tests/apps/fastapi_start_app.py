@@ -1,10 +1,13 @@
-"""The whole native sign-in with FastAPI, start and finish: uvicorn --workers 2 fastapi_start_app:app
+"""The whole native sign-in with FastAPI, start and finish: uvicorn fastapi_start_app:app
+
+With more than one worker (``--workers 2``), set ``REDIS_URL``: there they meet.
 
 What start gave is bound to the device in a signed cookie that ends after ten minutes. Otherwise a
 stranger could have a victim's device finish the stranger's sign-in, and the victim would go on as the
 stranger (login CSRF, RFC 9700 §4.7).
 """
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +19,7 @@ from fastapi.exceptions import RequestValidationError
 from itsdangerous import BadData, URLSafeTimedSerializer
 from native_sign_in import from_environment, summarize
 from pydantic import BaseModel, Field
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from descope_native import (
     AiohttpTransport,
@@ -27,6 +31,9 @@ from descope_native import (
 )
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
+from descope_native.single_flight import RedisStore
+
+log = logging.getLogger(__name__)
 
 # Browsers take the name only from this very host, over https: no other site can plant one.
 COOKIE = "__Host-sign-in"
@@ -39,14 +46,24 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     secret = os.environ.get("SIGN_IN_SECRET", "")
     if len(secret) < 32:
         raise ValueError("SIGN_IN_SECRET must be 32 characters or more, the same for every worker")
-    # A second tap gets what the first one got. It is for one process: several need a store.
-    finisher = partial(NativeOAuthFinisher, single_flight=SingleFlight())
-    async with AiohttpTransport.open() as transport:
+    async with AiohttpTransport.open() as transport, open_single_flight() as single_flight:
+        finisher = partial(NativeOAuthFinisher, single_flight=single_flight)
         yield {
             "starter": from_environment(NativeOAuthStarter, transport),
             "finisher": from_environment(finisher, transport),
             "seal": URLSafeTimedSerializer(secret, salt="native sign-in"),
         }
+
+
+@asynccontextmanager
+async def open_single_flight() -> AsyncIterator[SingleFlight]:
+    """A second tap gets what the first one got, from this worker or through the store from another."""
+    url = os.environ.get("REDIS_URL")
+    if not url:
+        yield SingleFlight()
+        return
+    async with Redis.from_pool(BlockingConnectionPool.from_url(url)) as redis:
+        yield SingleFlight(store=RedisStore(redis))
 
 
 async def get_starter(request: Request) -> NativeOAuthStarter:
@@ -120,6 +137,7 @@ async def finish(
 
 @app.exception_handler(DescopeNativeError)
 async def refuse(request: Request, error: DescopeNativeError) -> Response:
+    log.info("%s: %s", request.url.path, error)  # also where this application refuses, and calls nobody
     answer = answer_for(error)
     response = Response(answer.content, answer.status, answer.headers)
     if answer.next == "start_over":

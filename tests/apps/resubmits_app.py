@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import fastapi_app
 from fastapi import FastAPI
@@ -25,5 +26,5 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, NativeOAuthFinisher]
 app = FastAPI(
     lifespan=lifespan,
     routes=fastapi_app.app.routes,
-    exception_handlers=fastapi_app.app.exception_handlers,
+    exception_handlers=dict[Any, Any](fastapi_app.app.exception_handlers),
 )

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -7,6 +8,8 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError
 from joserfc.jwk import KeySet
 from yarl import URL
+
+log = logging.getLogger(__name__)
 
 LIMIT = aiohttp.ClientTimeout(total=5)
 
@@ -65,7 +68,8 @@ class SessionCheck:
                 try:
                     async with self._client.get(self._url, raise_for_status=True, timeout=LIMIT) as response:
                         self._keys = KeySet.import_key_set(await response.json())
-                except Exception:  # noqa: BLE001 -- no answer, or one that is no key set in any of many ways
+                except Exception as error:  # noqa: BLE001 -- no answer, or one that is no key set
+                    log.warning("the project's keys cannot be had (%s)", type(error).__name__)
                     raise KeysUnavailable from None
                 self._fresh_until, self._is_current = time.monotonic() + 60, True
         if not self._is_current:

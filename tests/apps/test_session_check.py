@@ -26,6 +26,7 @@ sys.path.append(str(Path(__file__).parent))
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
 from session_check import InvalidSession, KeysUnavailable, SessionCheck
+from test_apps import imported
 
 
 @attrs.frozen
@@ -215,3 +216,31 @@ async def test_an_outage_logs_nobody_out() -> None:
             with pytest.raises(KeysUnavailable):
                 await checked.check(token)
         assert checked.fetches() == 1
+
+
+@pytest.mark.apps
+async def test_an_endpoint_is_for_those_who_are_signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the session's cookie it tells who; without one 401, and 503 where the keys cannot be had."""
+    httpx = pytest.importorskip("httpx")
+    module = imported("signed_in_app", "fastapi")
+    fake = FakeDescope()
+    async with fake.serve() as base_url:
+        monkeypatch.setenv("DESCOPE_PROJECT_ID", fake.project_id)
+        monkeypatch.setenv("DESCOPE_BASE_URI", base_url)
+        async with module.lifespan(module.app) as state:
+
+            async def with_state(scope: Any, receive: Any, send: Any) -> None:
+                await module.app({**scope, "state": dict(state)}, receive, send)
+
+            transport = httpx.ASGITransport(with_state)
+            async with httpx.AsyncClient(transport=transport, base_url="https://localhost") as client:
+                assert (await client.get("/me")).status_code == 401
+                fake.fail_when(lambda request: "/v2/keys/" in request.url.path, Fault(status=500))
+                proof = fake.sign_in("google").as_arguments()
+                signed_in = await client.post("/sign-in", json={**proof, "user": None})
+                assert signed_in.status_code == 200
+                assert (await client.get("/me")).status_code == 503
+                fake.mend()
+                monkeypatch.setattr(state["check"], "_fresh_until", 0.0)  # as if five seconds had passed
+                me = await client.get("/me")
+                assert (me.status_code, set(me.json())) == (200, {"user_id"})

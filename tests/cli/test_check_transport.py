@@ -53,8 +53,9 @@ def test_a_transport_that_does_not_hold_ends_with_1(folder: Path) -> None:
     assert (
         "BROKEN  lines_of_one_name_stay_apart\n"
         "        Two Set-Cookie lines are two headers: joined by a comma they cannot be told apart again.\n"
-        "        Seen: AttributeError escaped: raise TransportError or one of its kinds\n"
+        "        Seen: AttributeError ('NoneType' object has no attribute 'send') in line "
     ) in done.out
+    assert ".py escaped: raise TransportError or one of its kinds\n" in done.out
     assert " hold\n" in done.out.splitlines(keepends=True)[-1]
 
 
@@ -105,8 +106,10 @@ def test_a_recording_that_cannot_be_written_ends_it_before_anything_is_sent(tmp_
 
 
 def test_a_module_that_cannot_be_imported_says_why(folder: Path) -> None:
-    """It is there, and what it needs is not."""
+    """It is there, and what it needs is not; or it is not there itself."""
     (folder / "broken_transport.py").write_text("import not_installed_here\n")
     done = here("check-transport", "broken_transport:open_it")
     assert done.code != 0
     assert "broken_transport cannot be imported: No module named 'not_installed_here'" in done.err
+    done = here("check-transport", "nowhere:open_it")
+    assert (done.code, "nowhere cannot be imported: No module named 'nowhere'" in done.err) == (2, True)

@@ -91,7 +91,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Refused, no such host and a proxy's 407 are told apart; a certificate is an ERROR."""
+    """Refused, no such host and a proxy's 407 are told apart; a certificate is an ERROR. Each says more."""
     failures = [
         ConnectError("refused", "x"),
         ConnectError("dns", "x"),
@@ -107,20 +107,25 @@ async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> 
         with pytest.raises(ConnectError):
             await finishing.finish(**GOOGLE)
     told = [(level, line.rpartition(" reason=")[2]) for level, line in lines(caplog)]
-    assert told == [("WARNING", "refused"), ("WARNING", "dns"), ("WARNING", "proxy"), ("ERROR", "tls")]
+    assert told == [
+        ("WARNING", 'refused problem="x"'),
+        ("WARNING", 'dns problem="x"'),
+        ("WARNING", 'proxy problem="x"'),
+        ("ERROR", 'tls problem="expired"'),
+    ]
 
 
 async def test_no_transport_can_break_the_line(caplog: pytest.LogCaptureFixture) -> None:
     """What somebody's transport puts into an error stays within one line."""
 
     def fail(_: HttpRequest) -> HttpResponse:
-        raise ConnectError("odd\nERROR forged", "x")  # type: ignore[arg-type]  # no reason of ours
+        raise ConnectError("odd\nERROR forged", "y\nERROR forged")  # type: ignore[arg-type]  # no reason of ours
 
     finishing, _ = finisher(fail)
     with pytest.raises(ConnectError):
         await finishing.finish(**GOOGLE)
     ((_, line),) = lines(caplog)
-    assert line.endswith("reason=odd?ERROR forged")
+    assert line.endswith(r'reason=odd?ERROR forged problem="y\nERROR forged"')
 
 
 async def test_a_refused_argument_is_named(caplog: pytest.LogCaptureFixture) -> None:

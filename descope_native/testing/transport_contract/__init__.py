@@ -122,8 +122,7 @@ def load(reference: str) -> OpenTransport:
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError as error:
-        if error.name != module:  # it is there, and what it needs is not
-            raise ValueError(f"{module} cannot be imported: {error}") from error
+        raise ValueError(f"{module} cannot be imported: {error}") from error
     except ValueError:  # an empty name
         pass
     if not callable(found):

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import traceback
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -33,6 +35,12 @@ def require(holds: object, seen: str) -> None:
     """Raise `BrokenPromiseError` with what was seen instead."""
     if not holds:
         raise BrokenPromiseError(seen)
+
+
+def _where(error: BaseException) -> str:
+    """What was raised, with its text, and the line that raised it."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} ({error}) in line {frame.lineno} of {Path(frame.filename).name}"
 
 
 @attrs.frozen(kw_only=True)
@@ -245,10 +253,9 @@ class Kit:
 
     @staticmethod
     def _judge(call: Call) -> None:
-        require(
-            call.error is None or isinstance(call.error, DescopeNativeError),
-            f"{type(call.error).__name__} escaped: raise TransportError or one of its kinds",
-        )
+        if call.error is not None and not isinstance(call.error, DescopeNativeError):
+            escaped = f"{_where(call.error)} escaped: raise TransportError or one of its kinds"
+            raise BrokenPromiseError(escaped) from call.error
         require(
             call.answer is None or isinstance(call.answer, HttpResponse), "what came back is no HttpResponse"
         )
