@@ -55,6 +55,7 @@ CANARY: Final = "CANARY-4711"
         (("fake", "--port", "65536"), "", "must be a number"),
         (("fake", "--port", "-1"), "", "must be a number"),
         (("fake", "--session-lifetime", "0"), "", "must be a number"),
+        (("fake", "--session-lifetime", "315360001"), "", "must be a number from 1 to 315360000"),
         (("fake", "--state-lifetime", CANARY), "", "must be a number"),
     ],
 )

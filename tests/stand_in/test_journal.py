@@ -91,6 +91,16 @@ async def test_odd_text_is_shown_in_one_line_of_a_bounded_length() -> None:
     assert dict(call.headers)["User-Agent"].isprintable()
 
 
+async def test_of_many_headers_and_keys_the_first_hundred_are_kept() -> None:
+    """And the error of a refusal with the lowest status that is one."""
+    fake = FakeDescope()
+    many = {f"x-{number}": "x" for number in range(150)}
+    await asked(fake, FINISH, {"Authorization": f"Bearer {fake.project_id}", **many}, many)
+    (call,) = fake.calls
+    assert (len(call.headers), len(call.body or {})) == (100, 100)
+    assert (call.status, call.error) == (400, "E011002 provider is missing")
+
+
 async def test_the_last_thousand_calls_and_starts_are_kept() -> None:
     """A stand-in that runs for weeks does not grow."""
     fake = FakeDescope()

