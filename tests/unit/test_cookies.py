@@ -1,5 +1,6 @@
 """From a result to cookies: told by what the frameworks themselves put into Set-Cookie."""
 
+import json
 import time
 from collections.abc import Callable
 from http.cookies import Morsel, SimpleCookie
@@ -217,7 +218,8 @@ def test_each_token_has_the_domain_that_is_its_own() -> None:
 
 def test_one_name_for_both_tokens_is_no_name() -> None:
     """Of two cookies with one name a browser keeps the last, so both go back to the usual names."""
-    both = attrs.evolve(PLAIN, cookie_name="token", session_cookie_name="".join(["to", "ken"]))
+    refresh, session = json.loads('["token", "token"]')  # as from an answer: equal, and not the same object
+    both = attrs.evolve(PLAIN, cookie_name=refresh, session_cookie_name=session)
     one = attrs.evolve(PLAIN, cookie_name="DS")
     for result in (both, one):
         assert [cookie.name for cookie in make_cookies(result)] == ["DS", "DSR"]
