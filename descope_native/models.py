@@ -109,6 +109,11 @@ EMPTY: Final[FrozenDict[Json]] = FrozenDict()
 _NO_FLAGS: Final[FrozenDict[bool]] = FrozenDict()
 
 
+def _hidden(value: object) -> str:
+    """For a repr: whether there is one, and no more."""
+    return "None" if value is None else "<hidden>"
+
+
 def none_if_empty(value: Any) -> Any:
     """What is empty was not given: apps, forms and docker compose write it so."""
     return None if isinstance(value, str) and not value else value
@@ -329,9 +334,9 @@ class StartRequest:
         default=None, converter=_options_to_send, repr=False
     )
     implicit: bool | None = attrs.field(default=None, converter=none_if_empty)
-    refresh_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
-    known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
-    trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    refresh_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
+    known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
+    trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
 
     def __attrs_post_init__(self) -> None:
         # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.
@@ -401,13 +406,13 @@ class FinishRequest:
     """
 
     provider: str
-    state_id: str = attrs.field(repr=False)
-    code: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
-    id_token: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    state_id: str = attrs.field(repr=_hidden)
+    code: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
+    id_token: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
     user: AppleUser | str | None = attrs.field(default=None, converter=_name_to_send, repr=False)
-    known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
-    trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
-    nonce: str | None = attrs.field(default=None, converter=_optional_text, repr=False)
+    known_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
+    trusted_device_jwt: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
+    nonce: str | None = attrs.field(default=None, converter=_optional_text, repr=_hidden)
 
     def __attrs_post_init__(self) -> None:
         # Only self is in this frame when it raises: a collector of locals sees a repr, no secret.
@@ -661,9 +666,9 @@ class StartResult:
         drift: what was not as documented. Not part of equality.
     """
 
-    state_id: str = attrs.field(repr=False)
+    state_id: str = attrs.field(repr=_hidden)
     client_id: str | None = None
-    nonce: str | None = attrs.field(default=None, repr=False)
+    nonce: str | None = attrs.field(default=None, repr=_hidden)
     implicit: bool | None = None
     extra: Mapping[str, Json] = attrs.field(default=EMPTY, repr=False)
     drift: tuple[Drift, ...] = attrs.field(default=(), eq=False)
@@ -702,16 +707,16 @@ class FinishResult:
             part of equality: it tells how the answer came, not what it says.
     """
 
-    session_jwt: Token = attrs.field(repr=False)
-    refresh_jwt: Token | None = attrs.field(default=None, repr=False)
+    session_jwt: Token = attrs.field(repr=_hidden)
+    refresh_jwt: Token | None = attrs.field(default=None, repr=_hidden)
     cookie_domain: str | None = None
     cookie_path: str | None = None
     cookie_name: str | None = None
     session_cookie_name: str | None = None
     session_cookie_domain: str | None = None
     external_token: str | None = attrs.field(default=None, repr=False)
-    trusted_device_jwt: Token | None = attrs.field(default=None, repr=False)
-    known_device_jwt: Token | None = attrs.field(default=None, repr=False)
+    trusted_device_jwt: Token | None = attrs.field(default=None, repr=_hidden)
+    known_device_jwt: Token | None = attrs.field(default=None, repr=_hidden)
     tenant_sso_id: str | None = None
     unsaved_sso: bool = False
     user: User | None = None

@@ -24,6 +24,8 @@ from descope_native import (
     IdpResponse,
     InvalidRequestError,
     Outcome,
+    StartRequest,
+    StartResult,
     User,
     UserTenant,
 )
@@ -439,6 +441,12 @@ def test_a_model_made_by_hand_says_none_as_an_answer_does(level: str, made: obje
     }
 
 
+SECRETS = {
+    *("state_id", "code", "id_token", "nonce"),
+    *("session_jwt", "refresh_jwt", "trusted_device_jwt", "known_device_jwt"),
+}
+
+
 @pytest.mark.parametrize(
     ("made", "shown"),
     [
@@ -462,12 +470,32 @@ def test_a_model_made_by_hand_says_none_as_an_answer_does(level: str, made: obje
         (Drift("p", "e", "f"), "path expected found"),
         (AppleUser(), ""),
         (FinishRequest(provider="p", state_id="s", code="c"), "provider"),
+        (StartRequest(provider="p"), "provider implicit"),
+        (StartResult(state_id="s", nonce="n"), "client_id implicit drift"),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_a_repr_shows_these_attributes_and_no_others(made: object, shown: str) -> None:
     """Neither a secret nor what tells about the person; whoever adds one decides on it here."""
-    assert re.findall(r"(\w+)=", repr(made)) == shown.split()
+    told = dict(re.findall(r"(\w+)=([^,)]*)", repr(made)))
+    assert [name for name in told if name not in SECRETS] == shown.split()
+
+
+@pytest.mark.parametrize(
+    ("made", "there", "missing"),
+    [
+        (FinishResult(session_jwt="s", known_device_jwt="k"), "session_jwt known_device_jwt", "refresh_jwt"),
+        (FinishRequest(provider="p", state_id="s", code="c", nonce="n"), "state_id code nonce", "id_token"),
+        (StartRequest(provider="p", refresh_jwt="r.e.f"), "refresh_jwt", "trusted_device_jwt"),
+        (StartResult(state_id="s"), "state_id", "nonce"),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else None,
+)
+def test_a_repr_says_whether_a_token_or_proof_is_there(made: object, there: str, missing: str) -> None:
+    """And no more of it."""
+    told = dict(re.findall(r"(\w+)=([^,)]*)", repr(made)))
+    assert {told[name] for name in there.split()} == {"<hidden>"}
+    assert told[missing] == "None"
 
 
 def test_a_tokens_octets_are_those_of_rfc_6265() -> None:
