@@ -380,7 +380,8 @@ async def test_a_retry_and_a_plain_address_are_handed_on_by_open() -> None:
 )
 def test_a_client_tells_where_the_service_is(project_id: str, given: str | None, base_url: str) -> None:
     """For what else talks to it, as a check of sessions does."""
-    assert NativeOAuthFinisher(project_id, NoTransport(), base_url=given).base_url == URL(base_url)
+    finisher = NativeOAuthFinisher(project_id, NoTransport(), base_url=given)
+    assert (finisher.base_url, finisher.project_id) == (URL(base_url), project_id)
 
 
 async def test_an_unopened_finisher_says_so() -> None:
