@@ -31,6 +31,7 @@ ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS
 TRANSPORT_TESTS: Final = ("tests/contract", "tests/transports")
 # Each file's tests in their order, and four files at a time: most tests wait, and two cores have room.
 BY_FILE: Final = ("-n", "4", "--dist", "loadfile")
+BY_TEST: Final = ("-n", "4", "--dist", "worksteal")  # where few of them take long
 FAST: Final = ("-m", "not slow and not apps")
 
 nox.needs_version = ">=2025.11.12"
@@ -150,7 +151,7 @@ def other_clients(session: nox.Session) -> None:
 def tests_slow(session: nox.Session) -> None:
     """Run the tests that take long, and all calls of the harness; one interpreter is enough for them."""
     install_wheel(session, *group("tests"), *group("bench"))
-    run_all_tests(session, *BY_FILE, "-m", "slow or harness", *ELSEWHERE)
+    run_all_tests(session, *BY_TEST, "-m", "slow or harness", *ELSEWHERE)
 
 
 @nox.session(name="tests-lowest", python=PYTHONS[0], requires=["build"])
@@ -179,7 +180,7 @@ def tests(session: nox.Session) -> None:
         run_fast_tests(session)
         return
     if session.python != PYTHONS[-1]:
-        run_fast_tests(session, "tests/unit", "tests/contract", "tests/single_flight")
+        run_fast_tests(session, "tests/unit", "tests/contract")
         return
     session.env["COVERAGE_FILE"] = str(Path(session.create_tmp()).resolve() / "coverage")
     session.run("coverage", "erase")  # each process records into a file of its own
@@ -188,28 +189,20 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(name="tests-uvloop", requires=["build"])
-def tests_uvloop(session: nox.Session) -> None:
-    """Run the tests of the transports on the event loop that most servers run.
+@nox.session(name="tests-transports", requires=["build"])
+def tests_transports(session: nox.Session) -> None:
+    """Run the tests of the transports on the event loop that most servers run, with aiohttp's parser in
+    Python, as where it has no wheel, and on each older minor version of aiohttp that is allowed.
 
-    The harness runs on it in `harness-loops`.
+    The harness runs on uvloop in `harness-loops`.
     """
-    install_wheel(session, *group("tests"))
+    install_wheel(session, *group("tests"), "pip")
     session.env["TEST_LOOP"] = "uvloop"
     run_fast_tests(session, "-m", f"{FAST[1]} and not harness", *TRANSPORT_TESTS)
-
-
-@nox.session(name="tests-no-extensions", requires=["build"])
-def tests_no_extensions(session: nox.Session) -> None:
-    """Run the tests of the transports with aiohttp's parser in Python, as where it has no wheel."""
-    install_wheel(session, *group("tests"))
+    del session.env["TEST_LOOP"]
     session.env["AIOHTTP_NO_EXTENSIONS"] = "1"
     run_fast_tests(session, *TRANSPORT_TESTS)
-
-
-@nox.session(name="tests-aiohttp", requires=["build"], venv_backend="virtualenv")
-def tests_aiohttp(session: nox.Session) -> None:
-    """Run the tests of the transports on each minor version of aiohttp that is allowed but not the newest."""
+    del session.env["AIOHTTP_NO_EXTENSIONS"]
     (allowed,) = (item for item in map(Requirement, DECLARED) if item.name == "aiohttp")
     told = session.run("python", "-m", "pip", "index", "versions", "aiohttp", silent=True)
     (listed,) = re.findall(r"^Available versions: (.+)$", str(told), re.MULTILINE)
@@ -219,7 +212,7 @@ def tests_aiohttp(session: nox.Session) -> None:
     *older, last = newest.values()
     session.log(f"aiohttp {last} is what the other sessions run on; older ones: {older or 'none'}")
     for version in older:
-        install_wheel(session, f"aiohttp=={version}", *group("tests"))
+        session.install(f"aiohttp=={version}")
         run_fast_tests(session, *TRANSPORT_TESTS)
 
 

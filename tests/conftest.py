@@ -19,7 +19,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("here")
 
-# nox -s tests-uvloop says which; None is asyncio's own.
+# nox -s tests-transports says which; None is asyncio's own.
 LOOP = os.environ.get("TEST_LOOP")
 LOOP_FACTORY = importlib.import_module(LOOP).new_event_loop if LOOP else None
 
