@@ -135,7 +135,7 @@ def apps(session: nox.Session) -> None:
     """Run the applications for each web framework, under their real servers too."""
     install_wheel(session, *group("apps"))
     # Cookies are set with each framework that is there.
-    run_all_tests(session, APPS, "tests/unit/test_cookies.py")
+    run_all_tests(session, *BY_FILE, APPS, "tests/unit/test_cookies.py")
 
 
 @nox.session(name="other-clients", requires=["build"])
@@ -160,7 +160,7 @@ def tests_lowest(session: nox.Session) -> None:
     lowest = Path(session.create_tmp()) / "lowest.txt"
     lowest.write_text("\n".join(floor(Requirement(item)) for item in DECLARED))
     install_wheel(session, "--constraint", str(lowest), *group("tests"))
-    run_fast_tests(session)
+    run_fast_tests(session, *ELSEWHERE, "--ignore=tests/repository")
 
 
 def floor(requirement: Requirement) -> str:
@@ -291,14 +291,14 @@ def docs(session: nox.Session) -> None:
 def harness_loops(session: nox.Session) -> None:
     """Run the ground-truth harness on the newest uvloop, and on one that keeps its writes back.
 
-    6,000 calls on each, with and without eager tasks. The latter has all that the guards of the transport
-    are for, so there each is switched off as well.
+    6,000 calls on each, with and without eager tasks. The guards that are for the latter are switched off;
+    `tests-slow` does so with the others.
     """
     install_wheel(session, *group("tests"))
     harness = ("python", str(ROOT / "tests" / "harness"), "--loop", "uvloop")
     calls = ("--tls-share", "0.4", "--calls", "3000", *session.posargs)
     runs = (calls, (*calls, "--eager"))
-    for uvloop, arguments in (("uvloop>=0.23", runs), ("uvloop==0.21.0", (*runs, ("--guards",)))):
+    for uvloop, arguments in (("uvloop>=0.23", runs), ("uvloop==0.21.0", (*runs, ("--guards", "held-back")))):
         session.install(uvloop)
         for each in arguments:
             session.run(*harness, *each, env={"PYTHONSAFEPATH": "1"})
