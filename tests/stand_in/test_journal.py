@@ -80,6 +80,15 @@ async def test_a_secret_in_a_wrong_place_is_masked_as_well(path: str, body: dict
     assert "[masked]" in shown
 
 
+async def test_what_is_as_long_as_a_state_is_masked_wherever_it_stands() -> None:
+    """In a path, a name or a value that is shown otherwise; one character less is shown."""
+    fake = FakeDescope()
+    for length, shown in ((31, "x" * 31), (32, "[masked]")):
+        await asked(fake, f"/{'x' * length}", {}, {"provider": "x" * length, "x" * length: 1})
+        call = fake.calls[-1]
+        assert (call.path, dict(call.body or {})) == (f"/{shown}", {"provider": shown, shown: "[masked]"})
+
+
 async def test_odd_text_is_shown_in_one_line_of_a_bounded_length() -> None:
     """Neither a terminal nor a log is steered by what somebody sends."""
     fake = FakeDescope()
