@@ -59,9 +59,18 @@ async def test_an_argument_that_cannot_be_right_is_refused(argument: str, value:
 
 @pytest.mark.parametrize("limit", [0, None])
 async def test_no_limit_is_none(limit: int | None) -> None:
-    """More calls at once than the usual 100."""
-    async with serve(answering(session("t.o.k"))) as server, HttpxTransport.open(limit=limit) as transport:
-        calls = (transport.send(requested(server.url())) for _ in range(120))
+    """More calls at once than the usual 100: none is answered before all are there."""
+    all_are_there = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await all_are_there.wait()
+        connection.send(session("t.o.k"))
+
+    async with serve(script) as server, HttpxTransport.open(limit=limit) as transport:
+        calls = [asyncio.ensure_future(transport.send(requested(server.url(), 30))) for _ in range(120)]
+        await server.until(lambda: len(server.connections) == 120)
+        all_are_there.set()
         assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
 
 
