@@ -69,7 +69,8 @@ async def test_no_limit_is_none(limit: int | None) -> None:
 
     async with serve(script) as server, HttpxTransport.open(limit=limit) as transport:
         calls = [asyncio.ensure_future(transport.send(requested(server.url(), 30))) for _ in range(120)]
-        await server.until(lambda: len(server.connections) == 120)
+        async with asyncio.timeout(20):
+            await server.until(lambda: len(server.connections) == 120)
         all_are_there.set()
         assert {answer.status for answer in await asyncio.gather(*calls)} == {200}
 
