@@ -508,11 +508,12 @@ async def test_a_gzip_bomb_costs_neither_memory_nor_the_loop(network: Network) -
     assert peak < 2 << 20
 
 
-async def test_a_limit_of_the_callers_own_is_kept_to_the_byte(network: Network) -> None:
-    """Row 13: a body of max_body bytes is read, one more is refused, also where it comes in parts."""
+@pytest.mark.parametrize("parts", [1, 2], ids=["in one packet", "in parts"])
+async def test_a_limit_of_the_callers_own_is_kept_to_the_byte(network: Network, parts: int) -> None:
+    """Row 13: a body of max_body bytes is read, one more is refused."""
     body = b'{"sessionJwt": "a.b.c"}'
     whole = answer(200, body)
-    async with serve(saying(whole[:-20], whole[-20:])) as server:
+    async with serve(saying(*([whole] if parts == 1 else [whole[:-20], whole[-20:]]))) as server:
         async with network.open(max_body=len(body)) as transport:
             assert (await finish(transport, server.url())).session_jwt == "a.b.c"
         async with network.open(max_body=len(body) - 1) as transport:
