@@ -35,7 +35,7 @@ def main() -> int:
         nargs="?",
         const="all",
         choices=["all", "held-back"],
-        help="switch each guard off, or each for loops that hold writes back: all must be missed",
+        help="switch each guard off, or each for loops that hold writes back; each must be noticed",
     )
     parser.add_argument(
         "--patience",
