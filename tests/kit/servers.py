@@ -290,7 +290,7 @@ async def serve(
         # A loop's own TLS tells nobody of a connection until its handshake is over, so nobody could end it.
         return DirectConnection(server, context) if direct or context else Connection(server)
 
-    listener = await loop.create_server(accept, "127.0.0.1", 0, backlog=1024)
+    listener = await loop.create_server(accept, sock=listening(), backlog=1024)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
@@ -354,6 +354,17 @@ async def tunnel(connection: Connection) -> None:
         connection.send(answer(502))
 
 
+def listening() -> socket.socket:
+    """Listens on a free port of localhost; what it takes holds little of what nobody reads.
+
+    Left to itself a kernel grows that to tcp_rmem's maximum, 32 MiB on some machines.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # which loops do only where they made it
+    return listener
+
+
 def unused_port() -> int:
     """A port of localhost that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -379,7 +390,7 @@ class BlockingServer:
         self._context = context
         self._kept: list[socket.socket] = []
         self.done = threading.Event()
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = listening()
         self.port = int(self.listener.getsockname()[1])
         threading.Thread(target=self._run, daemon=True).start()
 

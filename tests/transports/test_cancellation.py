@@ -1,14 +1,13 @@
 """A call may be cancelled at any step of the loop: nothing is left behind, and the next user is served."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 from kit.certs import GOOD, OURS
 from kit.networks import Network
-from kit.servers import Connection, Server, serve, session, token_in
+from kit.servers import Connection, Server, listening, serve, session, token_in
 from kit.support import cancelled_after, finish, open_files, open_files_of_a_warm_loop
 from yarl import URL
 
@@ -99,8 +98,7 @@ async def test_a_call_cancelled_in_the_queue_takes_no_slot_with_it(network: Netw
 @pytest.mark.parametrize("end", ["cancelled", "out of time", "closed"])
 async def test_what_a_dead_call_had_not_written_is_never_sent(network: Network, end: str) -> None:
     """A peer that does not read: the socket is let go at once, with all that waits in its buffer."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener = listening()
     listener.setblocking(False)
     async with network.open() as transport:
         request = HttpRequest(
