@@ -29,6 +29,7 @@ REAL_SERVERS: Final = "tests/real_servers"
 ELSEWHERE: Final = tuple(f"--ignore={folder}" for folder in (APPS, OTHER_CLIENTS, SITE, REAL_SERVERS))
 # What the transports are tested by: also on another event loop, parser, and aiohttp.
 TRANSPORT_TESTS: Final = ("tests/contract", "tests/transports")
+GROUND_TRUTH: Final = "tests/transports/test_ground_truth.py"
 # Each file's tests in their order, and four files at a time: most tests wait, and two cores have room.
 BY_FILE: Final = ("-n", "4", "--dist", "loadfile")
 BY_TEST: Final = ("-n", "4", "--dist", "worksteal")  # where few of them take long
@@ -199,7 +200,7 @@ def tests_transports(session: nox.Session) -> None:
     """
     install_wheel(session, *group("tests"), "pip")
     session.env["TEST_LOOP"] = "uvloop"
-    run_fast_tests(session, "-m", f"{FAST[1]} and not harness", *TRANSPORT_TESTS)
+    run_fast_tests(session, f"--ignore={GROUND_TRUTH}", *TRANSPORT_TESTS)
     del session.env["TEST_LOOP"]
     session.env["AIOHTTP_NO_EXTENSIONS"] = "1"
     run_fast_tests(session, *TRANSPORT_TESTS)
