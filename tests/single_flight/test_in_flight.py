@@ -112,6 +112,27 @@ async def test_a_call_that_all_have_left_goes_on_where_it_is_remembered() -> Non
     assert [event.outcome for event in one.events] == ["unknown", "session"]
 
 
+@pytest.mark.parametrize(("remember", "told"), [(30, "unknown"), (0, "not_sent")])
+async def test_who_leaves_before_anything_was_sent_is_told_whether_it_may_yet_be(
+    remember: float, told: str
+) -> None:
+    """The log says so: a call that goes on may send the proof, one that ends with its caller will not."""
+    held = asyncio.Event()
+
+    async def send(request: HttpRequest, /) -> HttpResponse:
+        request.progress.phase = "connect"
+        await held.wait()
+        return HttpResponse(200, (), b'{"sessionJwt":"s.code-1"}')
+
+    async with worker(Service(), SingleFlight(remember=remember)) as one:
+        one.transport.send = send  # type: ignore[method-assign]
+        (task,) = await started(one.finish())
+        task.cancel()
+        await asyncio.wait([task])
+        held.set()
+    assert [event.outcome for event in one.events] == [told]
+
+
 async def test_a_call_that_all_have_left_is_cancelled_where_nothing_is_remembered() -> None:
     """With `remember=0` there is nobody for whom it could go on."""
     service = Service(is_held=True)

@@ -39,8 +39,8 @@ class Peer:
             read = b""
             while len(read) < take if take is not None else not read.endswith(b"}"):
                 data = await loop.sock_recv(sock, 65536 if take is None else take - len(read))
-                if not data:
-                    break
+                if not data:  # gave up before it had sent as much: the machine was busy
+                    return read
                 read += data
             await loop.sock_sendall(sock, ANSWER[:give])
             given.set()
