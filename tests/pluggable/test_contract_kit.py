@@ -219,6 +219,31 @@ FAULTS: dict[str, tuple[OpenTransport, str, str]] = {
         "the_request_arrives_as_it_was_made",
         "a cookie was sent",
     ),
+    "a header twice": (
+        changed("headers=request.headers,", 'headers=[*request.headers.items(), ("X-Odd", "again")],'),
+        "the_request_arrives_as_it_was_made",
+        "the header X-Odd arrived 2 times, or changed",
+    ),
+    "a header changed": (
+        changed("headers=request.headers,", 'headers={**request.headers, "X-Odd": "a,b"},'),
+        "the_request_arrives_as_it_was_made",
+        "the header X-Odd arrived 1 times, or changed",
+    ),
+    "another host": (
+        changed("headers=request.headers,", 'headers={**request.headers, "Host": "else.example"},'),
+        "the_request_arrives_as_it_was_made",
+        "the Host header is not the URL's",
+    ),
+    "no length": (
+        changed("headers=request.headers,", "headers=request.headers, chunked=True,"),
+        "the_request_arrives_as_it_was_made",
+        "there is not one Content-Length",
+    ),
+    "another body": (
+        changed("data=request.body,", "data=request.body.replace(b'e', b'E'),"),
+        "the_request_arrives_as_it_was_made",
+        "the body is not that of the request",
+    ),
     "another path": (
         changed("request.url, data", 'request.url / "", data'),
         "the_request_arrives_as_it_was_made",

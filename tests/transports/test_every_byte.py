@@ -78,12 +78,15 @@ async def each_of(network: Network, cases: list[tuple[int | None, int, str]]) ->
                         end = await finish(transport, peer.url, timeout=patience)
                     except DescopeNativeError as error:
                         end = error
-                    is_proof = given.is_set() or patience >= PATIENCE  # else the machine was busy for so long
                     over.set()
-                    seen = await serving
-                    patience *= 2
-                    if is_proof:
-                        ends[number] = end, seen
+                    if given.is_set() or patience >= PATIENCE:
+                        ends[number] = end, await serving
+                    else:  # the machine was busy for so long
+                        serving.cancel()
+                        await asyncio.wait([serving])
+                        peer.close()
+                        peer = Peer()
+                        patience *= 2
         peer.close()
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
