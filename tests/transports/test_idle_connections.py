@@ -1,13 +1,13 @@
 """Idle connections: how long they are used again, what is learned of their peers, and keeping one warm."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
-from kit.certs import Authority
+from kit.certs import GOOD, OURS, Authority
 from kit.servers import Connection, Script, Server, answer, answering, serve, unused_port
 from kit.support import PROJECT, finish, settled
 from yarl import URL
@@ -96,6 +96,16 @@ async def test_a_limit_that_the_peer_names_is_obeyed_with_a_margin(
         assert len(server.connections) == 2
 
 
+def say_goodbye(connection: Connection) -> None:
+    """FIN, after a close_notify where there is TLS."""
+    connection.finish()
+
+
+def hang_up(connection: Connection) -> None:
+    """FIN alone, also where there is TLS."""
+    connection.transport.close()
+
+
 async def close_all(server: Server) -> None:
     """As a peer does whose connections have idled long enough."""
     for connection in server.connections:
@@ -128,6 +138,74 @@ async def test_a_reset_while_idle_is_learned_from_too(clock: Clock) -> None:
         clock.time += 18
         await finish(transport, server.url())
         assert len(server.connections) == 3
+
+
+@asynccontextmanager
+async def owned_or_borrowed(*, is_borrowed: bool, **options: Any) -> AsyncIterator[AiohttpTransport]:
+    if not is_borrowed:
+        async with AiohttpTransport.open(ssl=OURS) as transport:
+            yield transport
+    else:
+        pool = aiohttp.TCPConnector(ssl=OURS, **options)
+        async with aiohttp.ClientSession(connector=pool) as session:
+            yield AiohttpTransport(session)
+
+
+@pytest.mark.parametrize("is_borrowed", [False, True], ids=["own", "borrowed"])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+@pytest.mark.parametrize("close", [say_goodbye, hang_up], ids=["goodbye", "bare FIN"])
+async def test_however_a_peer_closes_it_is_learned_from(
+    close: Callable[[Connection], object], *, tls: bool, is_borrowed: bool, clock: Clock
+) -> None:
+    """Over TLS, a FIN without close_notify reaches a protocol in another way on each event loop."""
+    async with (
+        serve(kept(), GOOD if tls else None) as server,
+        owned_or_borrowed(is_borrowed=is_borrowed) as transport,
+    ):
+        url = server.url("https" if tls else "http")
+        await finish(transport, url)
+        clock.time += 20
+        close(server.connections[0])
+        await server.all_gone()
+        await settled()
+        await finish(transport, url)
+        clock.time += 17.9
+        await finish(transport, url)
+        assert len(server.connections) == 2
+        clock.time += 18
+        await finish(transport, url)
+        assert len(server.connections) == 3
+
+
+async def test_what_our_side_closes_teaches_nothing(clock: Clock) -> None:
+    """A session's pool closes what has idled too long for its owner, which says nothing of the peer."""
+    async with (
+        serve(kept()) as server,
+        owned_or_borrowed(is_borrowed=True, keepalive_timeout=0.2) as transport,
+    ):
+        await finish(transport, server.url())
+        clock.time += 20
+        await server.all_gone()
+        await finish(transport, server.url())
+        clock.time += 50
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("is_borrowed", [False, True], ids=["own", "borrowed"])
+async def test_a_connection_that_ends_for_what_its_peer_said_teaches_nothing(
+    clock: Clock, *, is_borrowed: bool
+) -> None:
+    """It is our side that ends it, or aiohttp's parser, and not for idling."""
+    async with serve(kept()) as server, owned_or_borrowed(is_borrowed=is_borrowed) as transport:
+        await finish(transport, server.url())
+        clock.time += 20
+        server.connections[0].send(b"this is not HTTP\r\n\r\n")
+        await settled()
+        await finish(transport, server.url())
+        clock.time += 50
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
 
 
 async def test_what_was_learned_is_forgotten(clock: Clock) -> None:
@@ -443,7 +521,7 @@ async def kept_warm(limits: IdleLimits, opened: list[Rest]) -> WarmKeeper:
 
     keeper = WarmKeeper(open_one, limits)
     first = Rest(limits, url)
-    first.was_closed = True
+    first.has_ended = True
     keeper.note_rest(url, first)
     await opened_are(1, opened)
     return keeper
@@ -469,7 +547,7 @@ async def test_a_call_within_the_pause_makes_another_connection_needless() -> No
     opened: list[Rest] = []
     limits = IdleLimits(55)
     keeper = await kept_warm(limits, opened)
-    opened[0].was_closed = True
+    opened[0].has_ended = True
     await asyncio.sleep(1.2)  # it is looked at every second, and the pause is one more
     keeper.note_rest(URL("http://localhost"), Rest(limits, URL("http://localhost")))
     await asyncio.sleep(1.2)

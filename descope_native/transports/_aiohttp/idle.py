@@ -69,12 +69,12 @@ class IdleLimits:
 
 
 class Rest:
-    """One connection that waits in the pool. It ends when a call takes it, or its peer closes it.
+    """One connection that waits in the pool. It ends when a call takes it, or its peer closes or spoils it.
 
     Attributes:
         since: by the event loop's clock.
         is_taken: a call has the connection.
-        was_closed: the peer has closed it.
+        has_ended: the peer has closed it, or said something that nobody asked for.
     """
 
     def __init__(self, limits: IdleLimits, origin: URL) -> None:
@@ -82,7 +82,7 @@ class Rest:
         self._origin = origin
         self.since = now()
         self.is_taken = False
-        self.was_closed = False
+        self.has_ended = False
 
     @property
     def is_over(self) -> bool:
@@ -90,6 +90,8 @@ class Rest:
         return now() - self.since > self._limits.usable_for(self._origin)
 
     def end_by_peer(self) -> None:
-        """The peer has closed it."""
-        self.was_closed = True
+        """The peer has closed it. That is learned from once, however often it is told."""
+        if self.has_ended:
+            return
+        self.has_ended = True
         self._limits.note_closed(self._origin, now() - self.since)

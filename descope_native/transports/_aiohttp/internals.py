@@ -23,7 +23,7 @@ an answer's headers, which is not used for that.
     ResponseHandler                      that protocol, of which
       set_response_params, read            begin to read an answer, and wait for its head
       should_close, is_connected           whether the pool would use it again
-      transport                            the connection's, or None once it is closed
+      transport                            the connection's, or None once it is lost, or aiohttp has closed it
       exception, set_exception             why reading failed, and ending it
     RawResponseMessage                   the head: code, reason, version, headers, raw_headers
     StreamReader.total_bytes             how much of a body has come
@@ -67,6 +67,7 @@ __all__ = [
     "expect_answer",
     "failure_of",
     "has_come_whole",
+    "is_closed_by_aiohttp",
     "is_usable",
     "loop_of",
     "may_follow_another_answer",
@@ -143,6 +144,11 @@ def transport_of(protocol: ResponseHandler) -> asyncio.Transport | None:
 def is_usable(protocol: ResponseHandler) -> bool:
     """Whether it is open, and nothing has come over it that nobody asked for."""
     return protocol.is_connected() and not protocol.should_close
+
+
+def is_closed_by_aiohttp(protocol: ResponseHandler) -> bool:
+    """Of a connection that is just lost: whether its pool has closed it. Else its peer has, or we have."""
+    return protocol.transport is None
 
 
 # --- a request, and its answer

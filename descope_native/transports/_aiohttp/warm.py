@@ -79,7 +79,7 @@ class WarmKeeper:
             newest = state.newest
             if newest is state.opened:
                 state.opened = None
-                has_lived = not newest.was_closed and now() - newest.since >= _SHORT_LIFE
+                has_lived = not newest.has_ended and now() - newest.since >= _SHORT_LIFE
                 if newest.is_taken or has_lived:
                     state.pause = 0.0
                 else:
@@ -109,7 +109,7 @@ class WarmKeeper:
     def _ready_for(self, origin: URL, state: _Origin) -> float:
         """Seconds; none where the newest connection is not ready."""
         rest = state.newest
-        if rest.is_taken or rest.was_closed:
+        if rest.is_taken or rest.has_ended:
             return 0.0
         limit = self._limits.usable_for(origin)
         return rest.since + limit - min(_LEAD, limit / 5) - now()

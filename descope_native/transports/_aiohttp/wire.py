@@ -2,11 +2,15 @@
 
 import asyncio
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from descope_native.transports._aiohttp.framing import MAX_LINE, BodyEnd
 from descope_native.transports._aiohttp.idle import Rest
-from descope_native.transports._aiohttp.internals import HttpProcessingError, end_reading
+from descope_native.transports._aiohttp.internals import (
+    HttpProcessingError,
+    end_reading,
+    is_closed_by_aiohttp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,14 +115,20 @@ class Wire(asyncio.Protocol):
         self._take(data)
 
     def _close(self, data: bytes) -> None:
-        # A peer that tells why it closes an idle connection does not mean us with it (RFC 9110 §15.5.9).
-        if self.rest is not None and _REQUEST_TIMEOUT.match(data):
-            self.rest.end_by_peer()
+        self._end_rest(data)
         self._transport.abort()
 
     def _pass_to_owner(self, data: bytes) -> None:
+        self._end_rest(data)
         self.is_clean = False
         self._parser.data_received(data)
+
+    def _end_rest(self, data: bytes) -> None:
+        rest = cast("Rest", self.rest)
+        # A peer that tells why it closes an idle connection does not mean us with it (RFC 9110 §15.5.9).
+        if _REQUEST_TIMEOUT.match(data):
+            rest.end_by_peer()
+        rest.has_ended = True  # whoever closes it now does not do it because it idles
 
     # --- the head
 
@@ -191,7 +201,9 @@ class Wire(asyncio.Protocol):
     # --- the rest of a connection's life
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.rest is not None and exc is not None:
+        # On uvloop, TLS tells of an end without close_notify in no other way, without an error.
+        is_by_peer = exc is not None or not is_closed_by_aiohttp(self._parser)
+        if self.rest is not None and is_by_peer:
             self.rest.end_by_peer()
         if self._head:
             head, self._head = bytes(self._head), bytearray()
