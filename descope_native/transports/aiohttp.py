@@ -367,8 +367,8 @@ class AiohttpTransport:
         return ConnectError("reset", "connections go bad before anything can be sent")
 
     async def _connect_anew(self, outgoing: Outgoing) -> ConnectError | None:
-        """Open a connection, while those in the pool stay there for the calls that come meanwhile."""
-        pooled: list[Connection] = []
+        """Open a connection, while the youngest in the pool stays there for the calls that come meanwhile."""
+        youngest: Connection | None = None
         try:
             while True:
                 opened = connect(self._connector, outgoing.destination, [], self._connect_limits)
@@ -380,19 +380,19 @@ class AiohttpTransport:
                     raise
                 if not connecting.done():  # the pool had none: only what is new takes longer
                     break
-                pooled.append(connecting.result())
+                if youngest is not None:  # each look makes it young to aiohttp, so it would stay for good
+                    youngest.close()
+                youngest = connecting.result()
         finally:
-            # Each look makes them young to aiohttp, so all but the last one would stay for good.
-            for connection in pooled[:-1]:
-                connection.close()
-            for connection in pooled[-1:]:
-                connection.release()
+            if youngest is not None:
+                youngest.release()
         outgoing.take(await connecting)
+        if outgoing.wire is not None:  # the pool is full, and has given what was just put back
+            outgoing.drop_connection()
+            return await self._connect(outgoing)
         is_clean = False
         try:
-            # The pool may have been full, and have given the one that was just put back.
-            if outgoing.wire is None:
-                is_clean = await self._is_clean(outgoing.protocol, is_known=False)
+            is_clean = await self._is_clean(outgoing.protocol, is_known=False)
         finally:
             if not is_clean:
                 outgoing.drop_connection()
