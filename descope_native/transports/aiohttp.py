@@ -250,7 +250,7 @@ class AiohttpTransport:
         """
         rest = await self._park(url, self._connect)
         if self._warm_keeper is not None:
-            self._warm_keeper.note_rest(url, rest)
+            self._warm_keeper.keep(url, rest)
 
     async def close(self) -> None:
         """Refuse new calls, end those in flight and wait until they are out.
@@ -296,7 +296,11 @@ class AiohttpTransport:
             return ConnectError("proxy", problem, safe_to_retry=False)
         async with self._slots:
             call.request.progress.phase = "connect"
-            return await self._call_in_its_slot(call, connect, converse)
+            try:
+                return await self._call_in_its_slot(call, connect, converse)
+            finally:
+                if self._warm_keeper is not None:  # also where the call has brought no connection
+                    self._warm_keeper.keep(url)
 
     async def _call_in_its_slot(self, call: Call, connect: Connect, converse: Converse) -> Answer:
         progress = call.request.progress
@@ -451,7 +455,7 @@ class AiohttpTransport:
                 rest = Rest(self._idle_limits, origin)
                 outgoing.release_connection(rest, to_others=self._is_borrowed)
                 if self._warm_keeper is not None:
-                    self._warm_keeper.note_rest(request.url, rest)
+                    self._warm_keeper.keep(request.url, rest)
             else:
                 _note_if_all_sent(transport, progress)
                 outgoing.drop_connection()

@@ -429,11 +429,59 @@ async def test_a_peer_that_is_gone_is_told_in_the_log_once(
         async with serve(closing_after(0.05)) as server:
             await finish(transport, server.url())
         async with asyncio.timeout(20):
-            while not [each for each in caplog.records if "kept warm" in each.getMessage()]:
+            while not told_of_warm_connections(caplog):
                 await asyncio.sleep(0.05)
         await asyncio.sleep(0.3)
-    told = [each.getMessage() for each in caplog.records if "kept warm" in each.getMessage()]
-    assert told == [f"no connection to {server.url()} can be kept warm (ConnectError)"]
+    assert told_of_warm_connections(caplog) == [
+        f"no connection to {server.url()} can be kept warm (ConnectError)"
+    ]
+
+
+def told_of_warm_connections(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [each.getMessage() for each in caplog.records if "kept warm" in each.getMessage()]
+
+
+async def test_a_peer_that_never_keeps_an_unused_connection_is_told_in_the_log_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connecting works each time, and yet no connection is ever ready for long."""
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._MAX_PAUSE", 0.01)
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._LOOK_EVERY", 0.01)
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._WARN_AFTER", 3)
+
+    async def script(connection: Connection) -> None:
+        await asyncio.sleep(0.01)
+        connection.finish()
+
+    async with serve(script) as server, AiohttpTransport.open(keep_warm=True) as transport:
+        await transport.warm(URL(server.url()))
+        async with asyncio.timeout(20):
+            await server.until(lambda: len(server.connections) >= 8)
+    assert told_of_warm_connections(caplog) == [
+        f"no connection to {server.url()} can be kept warm (each ends soon)"
+    ]
+
+
+async def test_an_older_connection_that_is_usable_is_ready_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two that calls have left the peer has closed the younger one; the next call has the other."""
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._LOOK_EVERY", 0.01)
+    both = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        while await connection.request():
+            if connection is not server.connections[0]:
+                both.set()
+                await asyncio.sleep(0.05)  # so that it is given back last
+            await both.wait()
+            connection.send(answer(200, dict(TOKEN)))
+
+    async with serve(script) as server, AiohttpTransport.open(keep_warm=True) as transport:
+        await asyncio.gather(*(finish(transport, server.url()) for _ in range(2)))
+        server.connections[1].finish()
+        await settled()
+        await asyncio.sleep(0.3)
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
 
 
 async def test_many_calls_share_one_warm_connection() -> None:
@@ -494,11 +542,30 @@ async def test_warm_connections_that_many_calls_have_left_are_not_kept() -> None
         assert sum(not each.ended for each in server.connections) <= 3
 
 
-async def test_a_full_pool_is_warmed_once_there_is_room() -> None:
-    """With a limit of one the old connection goes before the next one comes."""
-    async with called_once(kept(), keepalive_timeout=0.3, keep_warm=True, limit=1) as (transport, server):
-        await server.until(lambda: len(server.connections) >= 2)
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_a_full_pool_is_warmed_without_a_pause(
+    limit: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An old connection makes room for the next one, and no attempt fails before that."""
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._SHORT_LIFE", 0.0)
+    monkeypatch.setattr("descope_native.transports._aiohttp.warm._WARN_AFTER", 1)
+    arrived = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        while await connection.request():
+            if len(server.connections) == limit:
+                arrived.set()
+            await arrived.wait()
+            connection.send(answer(200, dict(TOKEN)))
+
+    async with (
+        serve(script) as server,
+        AiohttpTransport.open(keepalive_timeout=0.3, keep_warm=True, limit=limit) as transport,
+    ):
+        await asyncio.gather(*(finish(transport, server.url()) for _ in range(limit)))
+        await server.until(lambda: len(server.connections) >= limit + 3)
         await finish(transport, server.url())
+    assert told_of_warm_connections(caplog) == []
 
 
 async def test_warming_by_hand_is_kept_up() -> None:
@@ -509,6 +576,37 @@ async def test_warming_by_hand_is_kept_up() -> None:
     ):
         await transport.warm(URL(server.url()))
         await server.until(lambda: len(server.connections) >= 2)
+
+
+async def test_an_origin_that_could_not_be_reached_is_kept_warm_once_it_can_be() -> None:
+    """A program that goes on although `warm()` has failed need not wait for its first call."""
+    arrived = asyncio.Event()
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrived.set()
+        writer.close()
+
+    port = unused_port()
+    async with AiohttpTransport.open(keep_warm=True) as transport:
+        with pytest.raises(ConnectError):
+            await transport.warm(URL(f"http://127.0.0.1:{port}"))
+        async with await asyncio.start_server(accept, "127.0.0.1", port):
+            await arrived.wait()
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [(["Connection: close"], "code"), ([], "x" * 20_000)],
+    ids=["closed by the peer", "a large request"],
+)
+async def test_an_origin_whose_connection_was_not_kept_is_kept_warm(headers: list[str], code: str) -> None:
+    """The next call needs no handshake all the same."""
+    async with serve(kept(*headers)) as server, AiohttpTransport.open(keep_warm=True) as transport:
+        await finish(transport, server.url(), code)
+        await server.until(lambda: len(server.connections) == 2)
+        await settled()
+        await finish(transport, server.url())
+        assert len(server.connections) == 2
 
 
 async def kept_warm(limits: IdleLimits, opened: list[Rest]) -> WarmKeeper:
@@ -522,7 +620,7 @@ async def kept_warm(limits: IdleLimits, opened: list[Rest]) -> WarmKeeper:
     keeper = WarmKeeper(open_one, limits)
     first = Rest(limits, url)
     first.has_ended = True
-    keeper.note_rest(url, first)
+    keeper.keep(url, first)
     await opened_are(1, opened)
     return keeper
 
@@ -549,7 +647,7 @@ async def test_a_call_within_the_pause_makes_another_connection_needless() -> No
     keeper = await kept_warm(limits, opened)
     opened[0].has_ended = True
     await asyncio.sleep(1.2)  # it is looked at every second, and the pause is one more
-    keeper.note_rest(URL("http://localhost"), Rest(limits, URL("http://localhost")))
+    keeper.keep(URL("http://localhost"), Rest(limits, URL("http://localhost")))
     await asyncio.sleep(1.2)
     assert len(opened) == 1
     await keeper.close()

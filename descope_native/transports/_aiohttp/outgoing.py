@@ -52,6 +52,8 @@ class Outgoing:
         self.transport = connection.transport
         protocol = None if self.transport is None else self.transport.get_protocol()
         self.wire = protocol if isinstance(protocol, Wire) else None
+        if self.wire is not None and self.wire.rest is not None:
+            self.wire.rest.is_taken = True
 
     @property
     def is_ready(self) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
+from weakref import WeakSet
 
 import attrs
 from yarl import URL
@@ -15,7 +16,7 @@ from descope_native.transports._aiohttp.idle import IdleLimits, Rest
 _log: Final = logging.getLogger("descope_native")
 
 _LEAD: Final = 5.0
-"""Seconds before the newest connection becomes too old at which the next one is opened; a fifth of its time
+"""Seconds before the youngest connection becomes too old at which the next one is opened; a fifth of its time
 where that is less."""
 
 _LOOK_EVERY: Final = 1.0
@@ -25,18 +26,32 @@ _MAX_PAUSE: Final = 60.0
 shorter than this, the pause before the next one doubles up to this."""
 
 _WARN_AFTER: Final = 10
-"""Failures in a row, some minutes, after which the log is told once."""
+"""Failures in a row, of either kind, after which the log is told once. It takes some minutes."""
 
 
 @attrs.define(eq=False)
 class _Origin:
-    newest: Rest
+    pooled: WeakSet[Rest] = attrs.field(factory=WeakSet[Rest])
+    """Nothing else holds the rest of a connection that a call has taken."""
+    newest: Rest | None = None
     opened: Rest | None = None
     """The last one that was opened here, until it is known how it ended."""
     pause: float = 0.0
+    failures: int = 0
 
-    def lengthen_pause(self) -> None:
+    def add(self, rest: Rest) -> None:
+        self.pooled.add(rest)
+        self.newest = rest
+
+    def succeed(self) -> None:
+        self.opened = None
+        self.pause = 0.0
+        self.failures = 0
+
+    def fail(self) -> None:
+        self.opened = None
         self.pause = min(max(self.pause * 2, 1.0), _MAX_PAUSE)
+        self.failures += 1
 
 
 class WarmKeeper:
@@ -54,17 +69,18 @@ class WarmKeeper:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_closed = False
 
-    def note_rest(self, url: URL, rest: Rest) -> None:
-        """A connection to this URL waits in the pool from now on."""
+    def keep(self, url: URL, rest: Rest | None = None) -> None:
+        """Keep one ready for the origin of this URL. This one waits in the pool from now on, if any does."""
         if self._is_closed:
             return
         origin = url.origin()
         state = self._origins.get(origin)
         if state is None:
-            state = self._origins[origin] = _Origin(rest)
+            state = self._origins[origin] = _Origin()
             self._tasks.append(asyncio.create_task(self._keep(url, origin, state)))
-        state.newest = rest
-        state.pause = 0.0
+        if rest is not None:
+            state.add(rest)
+            state.succeed()
 
     async def close(self) -> None:
         self._is_closed = True  # or a call that ends meanwhile would begin another task
@@ -73,43 +89,46 @@ class WarmKeeper:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _keep(self, url: URL, origin: URL, state: _Origin) -> None:
-        failures = 0
         while True:
             await self._until_none_is_ready(origin, state)
-            newest = state.newest
-            if newest is state.opened:
-                state.opened = None
-                has_lived = not newest.has_ended and now() - newest.since >= _SHORT_LIFE
-                if newest.is_taken or has_lived:
-                    state.pause = 0.0
-                else:
-                    state.lengthen_pause()
+            if state.opened is not None:
+                self._judge(state.opened, origin, state)
             await asyncio.sleep(state.pause)
             if self._ready_for(origin, state) > 0:  # a call has brought one meanwhile
                 continue
             try:
-                state.newest = state.opened = await self._open_one(url)
+                state.opened = await self._open_one(url)
             except TransportError as error:
-                state.lengthen_pause()
-                failures += 1
-                if failures == _WARN_AFTER:
-                    _log.warning("no connection to %s can be kept warm (%s)", origin, type(error).__name__)
+                self._fail(origin, state, type(error).__name__)
             else:
-                failures = 0
+                state.add(state.opened)
+
+    def _judge(self, opened: Rest, origin: URL, state: _Origin) -> None:
+        """See how the last one that was opened here has ended."""
+        has_lived = not opened.has_ended and now() - opened.since >= _SHORT_LIFE
+        if opened.is_taken or has_lived:
+            state.succeed()
+        else:
+            self._fail(origin, state, "each ends soon")
+
+    def _fail(self, origin: URL, state: _Origin, problem: str) -> None:
+        state.fail()
+        if state.failures == _WARN_AFTER:
+            _log.warning("no connection to %s can be kept warm (%s)", origin, problem)
 
     async def _until_none_is_ready(self, origin: URL, state: _Origin) -> None:
         while True:
             newest = state.newest
             left = self._ready_for(origin, state)
-            await asyncio.sleep(min(left, _LOOK_EVERY) if left > 0 else newest.is_taken * _LOOK_EVERY)
             # A call that has it gives it back as a rule.
+            wait = _LOOK_EVERY if newest is None or newest.is_taken else 0.0
+            await asyncio.sleep(min(left, _LOOK_EVERY) if left > 0 else wait)
             if left <= 0 and state.newest is newest:
                 return
 
     def _ready_for(self, origin: URL, state: _Origin) -> float:
-        """Seconds; none where the newest connection is not ready."""
-        rest = state.newest
-        if rest.is_taken or rest.has_ended:
-            return 0.0
+        """Seconds; none where no connection is ready."""
         limit = self._limits.usable_for(origin)
-        return rest.since + limit - min(_LEAD, limit / 5) - now()
+        young_since = now() - limit + min(_LEAD, limit / 5)
+        left = [rest.since - young_since for rest in state.pooled if not (rest.is_taken or rest.has_ended)]
+        return max(left, default=0.0)

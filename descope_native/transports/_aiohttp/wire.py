@@ -79,9 +79,7 @@ class Wire(asyncio.Protocol):
         """A request goes out, and an answer may come."""
         self.is_clean = False
         self.is_early = False
-        if self.rest is not None:
-            self.rest.is_taken = True
-            self.rest = None
+        self.rest = None
         self.body = _UNKNOWN_END
         self._is_held_back = False
         self._head = bytearray()
