@@ -34,6 +34,7 @@ from descope_native.errors import (
     InvalidRequestError,
     Phase,
     RequestTimeout,
+    TLSError,
     TransportClosed,
     TransportError,
     UnexpectedResponse,
@@ -70,6 +71,7 @@ from descope_native.transports._aiohttp.warm import WarmKeeper
 from descope_native.transports._lifecycle import (
     MAX_BODY,
     Answer,
+    Attempt,
     Call,
     Lifecycle,
     check_max_body,
@@ -240,7 +242,7 @@ class AiohttpTransport:
 
     async def send(self, request: HttpRequest, /) -> HttpResponse:
         """See `descope_native.Transport`."""
-        return await self._lifecycle.run(self._send, request)
+        return await self._run(self._send, request)
 
     async def warm(self, url: URL) -> None:
         """Have a connection ready for the origin of this URL, where there is none yet.
@@ -286,8 +288,18 @@ class AiohttpTransport:
             return await self._call(call, connect, park)
 
         request = HttpRequest(method="GET", url=url, headers={}, body=b"", timeout=self._connect_timeout)
-        await self._lifecycle.run(attempt, request)
+        await self._run(attempt, request)
         return rest
+
+    async def _run(self, attempt: Attempt, request: HttpRequest) -> HttpResponse:
+        try:
+            return await self._lifecycle.run(attempt, request)
+        except (ConnectError, RequestTimeout) as error:
+            is_about_network = error.phase == "connect" and not isinstance(error, TLSError)
+            if is_about_network and self._proxies.is_one_ignored(request.url):
+                way = "proxy=" if self._is_borrowed else "trust_env=True"
+                error.problem += f"; HTTPS_PROXY is set, and {way} would use it"
+            raise
 
     async def _call(self, call: Call, connect: Connect, converse: Converse) -> Answer:
         url = call.request.url
@@ -514,11 +526,7 @@ class AiohttpTransport:
         if phase != "connect":
             return failure_once_sent(error, phase)
         has_proxy = self._proxies.proxy_for(url).url is not None
-        failure = connect_failure(error, self._connect_timeout, has_proxy=has_proxy)
-        if type(failure) is ConnectError and self._proxies.is_one_ignored(url):
-            problem = f"{failure.problem}; HTTPS_PROXY is set, and trust_env=True would use it"
-            return ConnectError(failure.reason, problem, failure.safe_to_retry)
-        return failure
+        return connect_failure(error, self._connect_timeout, has_proxy=has_proxy)
 
 
 @contextmanager

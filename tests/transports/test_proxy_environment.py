@@ -1,13 +1,16 @@
 """The environment's proxy: used where that is asked for, and told where it is ignored."""
 
+import pickle
 from typing import Any
 
+import aiohttp
 import pytest
 from kit.certs import Authority
 from kit.servers import Connection, answering, serve, session, tunnel, unused_port
 from kit.support import failure, finish
+from yarl import URL
 
-from descope_native import AiohttpTransport, ConnectError, InvalidRequestError, Outcome
+from descope_native import AiohttpTransport, ConnectError, InvalidRequestError, Outcome, RequestTimeout
 
 AUTHORITY = Authority()
 GOOD = AUTHORITY.certify()
@@ -105,6 +108,34 @@ async def test_a_failed_connect_says_where_a_proxy_was_ignored(
     assert (error.reason, error.outcome, error.safe_to_retry) == ("refused", Outcome.NOT_SENT, True)
     assert ("HTTPS_PROXY is set, and trust_env=True would use it" in str(error)) is is_told
     assert "canary" not in str(error)
+
+
+@pytest.mark.parametrize("timeouts", [(0.2, 5), (5, 0.2)], ids=["connect_timeout", "timeout"])
+async def test_a_connect_that_takes_too_long_says_so_too(
+    environment: pytest.MonkeyPatch, timeouts: tuple[float, float]
+) -> None:
+    """A firewall drops what is to go through the proxy, as a rule, rather than refuse it."""
+    environment.setenv("HTTPS_PROXY", "http://localhost:1")
+
+    async def script(connection: Connection) -> None:
+        await connection.gone()
+
+    async with serve(script) as server, AiohttpTransport.open(connect_timeout=timeouts[0]) as transport:
+        url = server.url("https")
+        told = [str(await failure(transport, url, timeout=timeouts[1]))]
+        with pytest.raises(RequestTimeout) as caught:
+            await transport.warm(URL(url))
+        told += [str(caught.value), str(pickle.loads(pickle.dumps(caught.value)))]
+    for text in told:
+        assert "HTTPS_PROXY is set, and trust_env=True would use it" in text
+
+
+async def test_over_a_borrowed_session_the_hint_can_be_followed(environment: pytest.MonkeyPatch) -> None:
+    """What borrows has no `trust_env`, and that of the session is not looked at."""
+    environment.setenv("HTTPS_PROXY", "http://localhost:1")
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        error = await failure(AiohttpTransport(session), f"https://localhost:{unused_port()}")
+    assert "HTTPS_PROXY is set, and proxy= would use it" in str(error)
 
 
 async def test_another_failure_is_told_as_it_is(environment: pytest.MonkeyPatch) -> None:
