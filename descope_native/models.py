@@ -1,5 +1,6 @@
 """What goes in and what comes out, as frozen attrs classes."""
 
+import base64
 import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -440,14 +441,21 @@ def _check_nonce(request: FinishRequest) -> InvalidRequestError | None:
     if claims is None or claims.get("nonce") == request.nonce:
         return None
     found = claims.get("nonce")
-    if found is None:
+    if found is None or found == "":
         return _refusal("id_token", "has no nonce; the phone must send the one that start gave")
-    if str(found).lower() == sha256(request.nonce.encode()).hexdigest():
+    if _is_hash(str(found), request.nonce):
         return _refusal(
             "id_token",
             "holds the SHA-256 of the nonce; the phone's library hashes nonces, and must be told not to",
         )
     return _refusal("id_token", "holds another nonce than the one that start gave")
+
+
+def _is_hash(text: str, nonce: str) -> bool:
+    """Whether it is the SHA-256 of the nonce: hexadecimal, or base64 of either alphabet, padded or not."""
+    digest = sha256(nonce.encode()).digest()
+    in_base64 = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return text.lower() == digest.hex() or in_base64 == base64.b64encode(digest).decode().rstrip("=")
 
 
 def _is_nonblank(value: object, longest: int = _MAX_INPUT) -> bool:

@@ -10,7 +10,8 @@ from kit.support import PROJECT, as_json
 
 from descope_native import HttpResponse, InMemoryTransport, InvalidRequestError, NativeOAuthFinisher, Outcome
 
-NONCE = "nonce-3f9a"
+NONCE = "nonce-0003"  # its hash has both signs that base64url spells otherwise
+HASH = hashlib.sha256(NONCE.encode()).digest()
 
 
 def id_token(**claims: Any) -> str:
@@ -50,13 +51,20 @@ async def test_a_proof_with_nothing_wrong_goes_out(proof: dict[str, Any]) -> Non
     [
         ({}, "has no nonce"),
         ({"nonce": None}, "has no nonce"),
-        ({"nonce": hashlib.sha256(NONCE.encode()).hexdigest()}, "holds the SHA-256 of the nonce"),
-        ({"nonce": hashlib.sha256(NONCE.encode()).hexdigest().upper()}, "holds the SHA-256 of the nonce"),
+        ({"nonce": ""}, "has no nonce"),
+        ({"nonce": HASH.hex()}, "holds the SHA-256 of the nonce"),
+        ({"nonce": HASH.hex().upper()}, "holds the SHA-256 of the nonce"),
+        ({"nonce": base64.b64encode(HASH).decode()}, "holds the SHA-256 of the nonce"),
+        ({"nonce": base64.urlsafe_b64encode(HASH).decode().rstrip("=")}, "holds the SHA-256 of the nonce"),
+        ({"nonce": base64.b64encode(HASH[::-1]).decode()}, "holds another nonce"),
         ({"nonce": "another"}, "holds another nonce"),
         ({"nonce": 5}, "holds another nonce"),
         ({"nonce": NONCE + " "}, "holds another nonce"),
     ],
-    ids=["none", "null", "hashed", "hashed, upper case", "another", "a number", "longer"],
+    ids=[
+        *("none", "null", "empty", "hashed", "hashed, upper case", "hashed, base64", "hashed, base64url"),
+        *("another hash", "another", "a number", "longer"),
+    ],
 )
 async def test_another_nonce_is_refused_before_anything_is_sent(claims: dict[str, Any], problem: str) -> None:
     """The error says which of the three it is, and has neither nonce nor token."""
