@@ -28,6 +28,7 @@ from descope_native import (
     NativeOAuthFinisher,
     NativeOAuthStarter,
     SingleFlight,
+    UnexpectedResponse,
 )
 from descope_native.cookies import make_cookies
 from descope_native.http_answer import answer_for
@@ -119,6 +120,10 @@ async def start(
     body: Begin, response: Response, starter: Starter, seal: Seal
 ) -> dict[str, str | bool | None]:
     started = await starter.start(provider=body.provider)
+    if started.client_id is None or started.nonce is None:  # the phone could not go on
+        failure = UnexpectedResponse(200, "the start came without client_id or nonce")
+        failure.spends_nothing = True
+        raise failure
     begun = Begun(provider=body.provider, state_id=started.state_id, nonce=started.nonce)
     sealed = seal.dumps(begun.model_dump())
     response.set_cookie(COOKIE, sealed, max_age=LIFETIME, **COOKIE_ATTRIBUTES)

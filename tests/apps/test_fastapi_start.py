@@ -279,6 +279,18 @@ async def test_a_start_that_fails_may_be_sent_again(monkeypatch: pytest.MonkeyPa
             fake.mend()
 
 
+@pytest.mark.parametrize("missing", ["clientId", "nonce"])
+async def test_a_start_that_the_phone_cannot_go_on_with_has_failed(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not answered with a null, and leaves nothing at the device."""
+    fake = FakeDescope()
+    async with devices(fake, monkeypatch) as (device,):
+        fake.fail_when(lambda request: request.url.path.endswith("/start"), Fault(fields={missing: None}))
+        check_problem(await device.post("/sign-in/start", b'{"provider": "google"}'), 503, "give_up")
+        assert COOKIE not in device.client.cookies
+
+
 async def test_no_body_of_a_stranger_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither at the start nor at the finish; nobody is called for any of them."""
     fake = FakeDescope()
