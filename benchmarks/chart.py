@@ -112,8 +112,19 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def first_answers(report: dict[str, Any]) -> str:
+    """What a new process takes until its first answer, the slowest first."""
+    links = sorted({line["link"] for line in report["first"]})
+    link = links[len(links) // 2]
+    seconds = {line["client"]: median(line["seconds"]) for line in report["first"] if line["link"] == link}
+    names = sorted(seconds, key=lambda name: -seconds[name])
+    figures = ", ".join(f"{NAMES.get(name, name)} {seconds[name]:.2f} s" for name in names)
+    measure = f"First answer of a new process, imports included, with round trips of {link * 1000:g} ms:"
+    return f"{measure}\n{figures}."
+
+
 if __name__ == "__main__":
     source, target = map(Path, sys.argv[1:])
     figures = json.loads(source.read_text(encoding="utf-8"))
     target.write_text(chart(figures), encoding="utf-8")
-    print(table(figures))
+    print(table(figures), first_answers(figures), sep="\n\n")
