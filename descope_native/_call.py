@@ -166,7 +166,8 @@ class Client(Generic[Request, Result]):
         """Have a connection to the service ready, where the transport can keep one.
 
         For the start of a program: it raises `TransportError` as a call would that cannot connect, so that a
-        wrong host or certificate is found then. Nothing is sent.
+        wrong host or certificate is found then. Nothing is sent. Over a transport that has no ``warm(url)``
+        it does nothing.
         """
         warm = getattr(self._transport, "warm", None)
         if warm is not None:
