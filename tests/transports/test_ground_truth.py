@@ -6,6 +6,7 @@
 import os
 import secrets
 import sys
+from typing import Any
 
 import pytest
 from harness import guards
@@ -19,12 +20,18 @@ SEED = int(os.environ.get("HARNESS_SEED", str(secrets.randbits(32))))
 
 @pytest.mark.parametrize("eager", [False, True] if sys.version_info >= (3, 12) else [False])
 @pytest.mark.parametrize(
-    ("share", "tls", "reuse"),
-    [(0.3, False, True), (0.1, True, True), (0.05, False, False), (0.05, True, False)],
-    ids=["plain", "TLS", "fresh connections", "fresh connections over TLS"],
+    ("share", "options"),
+    [
+        (0.2, {}),
+        (0.1, {"tls": True}),
+        (0.05, {"reuse": False}),
+        (0.05, {"tls": True, "reuse": False}),
+        (0.1, {"tls": True, "keep_warm": True, "idle": 0.2}),
+    ],
+    ids=["plain", "TLS", "fresh connections", "fresh connections over TLS", "kept warm, idle limit"],
 )
 async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
-    share: float, tls: bool, reuse: bool, eager: bool
+    share: float, options: dict[str, Any], eager: bool
 ) -> None:
     """20,000 calls in all: the label agrees with the servers' record, and nothing is left over or told."""
     if sys.version_info < (3, 12):
@@ -36,7 +43,7 @@ async def test_no_fault_makes_an_error_lie_a_token_stray_or_a_code_go_twice(
         4.8,
     ):  # on a busy machine, in less, calls end by their deadline and no other way
         calls = round(CALLS * share)
-        figures = await run(calls, SEED, tls=tls, reuse=reuse, eager=eager, patience=patience)
+        figures = await run(calls, SEED, eager=eager, patience=patience, **options)
         print(figures)
         assert figures.violations == []
         assert figures.calls == calls
