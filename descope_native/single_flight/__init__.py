@@ -115,6 +115,8 @@ class SingleFlight:
         self._flights: dict[bytes, Flight[Any]] = {}
         self._closing: set[Flight[Any]] = set()
         self._memory = Memory(self._remember, max_entries)
+        self._max_entries = max_entries
+        self._unreleased: dict[bytes, bytes] = {}
 
     async def run(
         self,
@@ -152,15 +154,16 @@ class SingleFlight:
             flight: Flight[T] | None = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = Flight(ticket.phase, deadline)
-                claim = Claim(self._terms, seal, codec) if self._terms and seal else None
+                mark = self._unreleased.pop(key, b"")
+                claim = Claim(self._terms, seal, codec, mark) if self._terms and seal else None
                 flight.task = loop.create_task(self._fly(key, flight, send, claim))
                 await self._wait(loop, flight, ticket, None)
-                return unwrap(cast("Told[T]", flight.told))  # or it would not have landed
+                return unwrap(cast("Told[T]", flight.told))  # it is set before the flight lands
             ticket.how = "joined"
             await self._wait(loop, flight, ticket, deadline)
             if flight.told is None:
                 raise RequestTimeout("wait", seconds)
-            if not _is_about_another(flight.told.error) or loop.time() >= deadline:
+            if _is_for_all(flight.told) or loop.time() >= deadline:
                 return unwrap(flight.told.anew(flight.phase()))
 
     async def _wait(
@@ -187,6 +190,7 @@ class SingleFlight:
         if flight.waiters or self._remember:
             ticket.flies_on = True
         else:
+            flight.is_abandoned = True
             flight.task.cancel()
 
     async def _fly(
@@ -206,11 +210,12 @@ class SingleFlight:
                     told = Told(error=error)
             self._tell(key, flight, told, keep=is_ours)  # or the worker whose it is remembers it
             if claim is not None and claim.may_stand:
-                await self._close(claim, flight)
+                await self._close(key, claim, flight)
         finally:
             if flight.told is None:
                 ended = TransportError(flight.phase(), "the call was ended from outside")
-                self._tell(key, flight, Told(error=ended), keep=True)
+                told = Told(error=ended, is_for_all=not flight.is_abandoned)
+                self._tell(key, flight, told, keep=True)
             flight.land()
 
     def _tell(self, key: bytes, flight: Flight[T], told: Told[T], *, keep: bool) -> None:
@@ -219,7 +224,7 @@ class SingleFlight:
         if keep and self._remember and not told.is_forgotten:
             self._memory.keep(key, told if told.error is None else told.anew(flight.phase()))
 
-    async def _close(self, claim: Claim[T], flight: Flight[T]) -> None:
+    async def _close(self, key: bytes, claim: Claim[T], flight: Flight[T]) -> None:
         """Store what was told. Those who wait are kept waiting for that, but not for a slow store."""
         told = cast("Told[T]", flight.told)
         loop = asyncio.get_running_loop()
@@ -227,7 +232,8 @@ class SingleFlight:
         timer = loop.call_later(left, flight.land)
         self._closing.add(flight)  # or nobody might hold the task
         try:
-            await claim.close(told)
+            if not await claim.close(told) and len(self._unreleased) < self._max_entries:
+                self._unreleased[key] = claim.mark
         finally:
             self._closing.discard(flight)
             timer.cancel()
@@ -243,6 +249,11 @@ class SingleFlight:
         return running
 
 
-def _is_about_another(error: Exception | None) -> bool:
-    """Whether it was only that caller's time or transport that ended, and nothing was sent."""
-    return isinstance(error, RequestTimeout | TransportClosed) and error.outcome is Outcome.NOT_SENT
+def _is_for_all(told: Told[Any]) -> bool:
+    """Whether no caller can get more than this: not where nothing was sent, as its caller's time was up or
+    the transport was closed.
+    """
+    is_early = (
+        isinstance(told.error, RequestTimeout | TransportClosed) and told.error.outcome is Outcome.NOT_SENT
+    )
+    return told.is_for_all and not is_early

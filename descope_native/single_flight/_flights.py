@@ -45,10 +45,16 @@ class Ticket(Protocol):
 
 @attrs.define
 class Told(Generic[T]):
-    """What came of a call: a result, or an error."""
+    """What came of a call: a result, or an error.
+
+    Attributes:
+        is_for_all: what came of it holds for each caller. False where only the time of the first one was up,
+            or the call was cancelled because all of its callers had left.
+    """
 
     result: T | None = attrs.field(default=None, repr=False)
     error: Exception | None = None
+    is_for_all: bool = True
 
     @property
     def is_forgotten(self) -> bool:
@@ -99,12 +105,13 @@ def unseal(sealed: bytes, seal: Seal, codec: Codec[T]) -> Told[T] | None:
 class Flight(Generic[T]):
     """A call that is under way, in a task of its own."""
 
-    __slots__ = ("deadline", "how", "phase", "task", "told", "waiters")
+    __slots__ = ("deadline", "how", "is_abandoned", "phase", "task", "told", "waiters")
 
     def __init__(self, phase: Callable[[], Phase], deadline: float) -> None:
         self.phase = phase
         self.deadline = deadline
         self.how: How = "led"
+        self.is_abandoned = False
         self.told: Told[T] | None = None
         self.task: Task[None]  # once it has started
         self.waiters: list[Future[None]] = []

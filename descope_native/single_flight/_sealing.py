@@ -92,8 +92,9 @@ def decode_error(text: bytes) -> DescopeNativeError | None:
 
 def fresh(error: BaseException, phase: Phase) -> DescopeNativeError:
     """The same error as an object of its own, without traceback or cause: each caller raises its own."""
-    kind = type(error)
-    if _KINDS.get(kind.__name__) is not kind:
+    # A transport of somebody's may raise a kind of its own, which counts as ours that it is made of.
+    kind = next((kind for kind in type(error).__mro__ if _KINDS.get(kind.__name__) is kind), None)
+    if kind is None:
         return TransportError(phase, "the call ended with an error that this library does not know")
     anew = cast("DescopeNativeError", kind(*error.args))
     vars(anew).update({name: value for name, value in vars(error).items() if name != "__notes__"})

@@ -120,6 +120,23 @@ async def test_who_waits_gives_up_at_its_own_deadline() -> None:
         assert (await other.finish()).session_jwt == "s.code-1"  # nothing of that was remembered
 
 
+async def test_a_caller_with_more_time_waits_on_where_another_gives_up() -> None:
+    """Both wait in one worker for what another worker does; only the first was in a hurry."""
+    service = Service(is_held=True)
+    async with workers(2, service, MemoryStore()) as (one, other):
+        leader = await started(one.finish())
+        await service.arrived.wait()
+        hasty, patient = await started(other.finish(timeout=0.15), other.finish())
+        with pytest.raises(RequestTimeout):
+            await hasty
+        await asyncio.sleep(0.05)
+        assert not patient.done()
+        service.may_answer.set()
+        results = await asyncio.gather(patient, *leader)
+    assert {result.session_jwt for result in results} == {"s.code-1"}
+    assert len(service.received) == 1
+
+
 async def test_a_worker_whose_callers_have_gone_asks_no_more() -> None:
     """What another worker does goes on without being watched."""
     service, store = Service(is_held=True), Counting()
@@ -174,6 +191,26 @@ async def test_who_waits_sends_the_proof_where_the_other_worker_let_go_of_it() -
         assert (await waiting).session_jwt == "s.code-1"
     assert len(service.received) == 2
     assert [event.single_flight for each in (one, other) for event in each.events] == ["led", "led"]
+
+
+async def test_a_proof_that_the_store_was_not_told_to_let_go_of_is_still_good_here() -> None:
+    """It was not sent, and the claim that stands is this worker's own. Another worker's is respected."""
+    service = Service(raises=ConnectionRefusedError())
+
+    async def fail() -> None:
+        raise OSError
+
+    store = Counting(before={"release": fail})
+    async with workers(2, service, store, store_timeout=0.1) as (one, other):
+        for _ in range(2):
+            with pytest.raises(ConnectError):
+                await one.finish()
+        service.raises = None
+        with pytest.raises(RequestTimeout):
+            await other.finish(timeout=0.2)
+        assert (await one.finish()).session_jwt == "s.code-1"
+        assert (await other.finish()).session_jwt == "s.code-1"
+    assert len(service.received) == 3
 
 
 async def test_a_session_from_another_worker_is_not_remembered_for_longer() -> None:

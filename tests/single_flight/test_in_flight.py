@@ -145,6 +145,45 @@ async def test_a_call_that_all_have_left_is_cancelled_where_nothing_is_remembere
     assert len(service.received) == 1
 
 
+async def test_a_submit_that_meets_a_call_on_its_way_out_makes_its_own() -> None:
+    """With `remember=0` a call is cancelled once all have left it; what comes then is another call."""
+    service = Service()
+
+    async def send(request: HttpRequest, /) -> HttpResponse:
+        if not service.received:
+            service.received.append(request)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.05)
+        return await service.answer(request)
+
+    async with worker(service, SingleFlight(**NOTHING_KEPT)) as one:
+        one.transport.send = send  # type: ignore[method-assign]
+        (gone,) = await started(one.finish())
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        assert (await one.finish()).session_jwt == "s.code-1"
+
+
+async def test_an_error_of_a_transports_own_kind_is_ours_for_the_others() -> None:
+    """They learn what it proves: of one call there is one outcome."""
+
+    class Unreachable(ConnectError):
+        """Of somebody's transport."""
+
+    service = Service(is_held=True, raises=Unreachable("refused", "nobody there"))
+    async with worker(service) as one:
+        leader, follower = await started(one.finish(), one.finish())
+        service.may_answer.set()
+        with pytest.raises(Unreachable):
+            await leader
+        with pytest.raises(ConnectError) as caught:
+            await follower
+        assert caught.value.outcome is Outcome.NOT_SENT
+        assert type(caught.value) is ConnectError
+
+
 async def test_without_remembering_the_next_submit_goes_out() -> None:
     """`remember=0` joins what is in flight, and no more."""
     service = Service()

@@ -39,3 +39,14 @@ async def test_a_strict_caller_spoils_no_session_and_is_spared_none(strict_first
     if not strict_first:
         await judge_strictly()
     assert len(sent) == 1
+
+
+@pytest.mark.parametrize("guard", [None, SingleFlight()], ids=["alone", "single flight"])
+async def test_what_a_strict_caller_is_told_names_the_answer(guard: SingleFlight | None) -> None:
+    """Status and trace id are those of the answer, with single flight as without."""
+    answer = HttpResponse(202, (("cf-ray", "8f1e2d13-FRA"),), as_json({"sessionJwt": "s.e.s"}))
+    transport = InMemoryTransport(lambda _: answer)
+    strict = NativeOAuthFinisher(PROJECT, transport, strict=True, single_flight=guard)
+    with pytest.raises(UnexpectedResponse) as caught:
+        await strict.finish(**GOOGLE)
+    assert (caught.value.status, caught.value.trace_id) == (202, "8f1e2d13-FRA")
