@@ -209,7 +209,7 @@ class Client(Generic[Request, Result]):
             deadline=call.started + seconds,
             codec=self._operation.proof,
         )
-        refusal = not_as_documented(result) if self._strict and result.drift else None
+        refusal = not_as_documented(result, call.trace_id) if self._strict and result.drift else None
         if refusal is None:
             return result
         del result
@@ -217,8 +217,9 @@ class Client(Generic[Request, Result]):
 
     async def _send(self, request: Request, seconds: float, call: "Call") -> Result:
         attempt = functools.partial(self._attempt, request, seconds, call)
+        left = call.started + seconds - now()  # a store of single flight has had its time
         try:
-            return await (attempt() if self._retry is None else self._retry.run(attempt, seconds))
+            return await (attempt() if self._retry is None else self._retry.run(attempt, left))
         except DescopeNativeError as error:
             if call.refused is not None and error.outcome is Outcome.NOT_SENT:  # one attempt, not the call
                 raise call.refused from error

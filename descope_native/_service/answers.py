@@ -60,16 +60,17 @@ def read_answer(
         return _error_for(response, url, redactor, is_signed_in=is_signed_in)
     result = read(response, redactor)
     if strict and not isinstance(result, UnexpectedResponse) and result.drift:
-        result = not_as_documented(result, response.status)
+        result = not_as_documented(result)
     if isinstance(result, UnexpectedResponse):
         trace_id = read_trace_id(response, redactor)
         return UnexpectedResponse(result.status, result.problem, trace_id, is_damaged=result.is_damaged)
     return result
 
 
-def not_as_documented(result: StartResult | FinishResult, status: int = 200) -> UnexpectedResponse:
+def not_as_documented(result: StartResult | FinishResult, trace_id: str | None = None) -> UnexpectedResponse:
     """What ``strict`` makes of a result with drift."""
-    return UnexpectedResponse(status, _describe_drift(result.drift))
+    status = next((int(each.found) for each in result.drift if each.path == "status"), 200)
+    return UnexpectedResponse(status, _describe_drift(result.drift), trace_id)
 
 
 def read_session(response: HttpResponse, _: Redactor) -> FinishResult | UnexpectedResponse:
@@ -90,7 +91,7 @@ def read_start(response: HttpResponse, redactor: Redactor) -> StartResult | Unex
     answer, drift = read
     missing = "no state"
     error_id = answer.get("errorId")
-    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not redactor.is_secret(error_id):
+    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not redactor.is_in(error_id):
         missing = f"no state, and the errorId {error_id}"
     return _structure(StartResult, answer, drift, response, missing)
 
@@ -98,7 +99,7 @@ def read_start(response: HttpResponse, redactor: Redactor) -> StartResult | Unex
 def read_trace_id(response: HttpResponse, redactor: Redactor) -> str | None:
     """The id that the vendor's support asks for, where the answer has a harmless one."""
     trace_id = response.header("cf-ray")
-    if trace_id and _TRACE_ID.fullmatch(trace_id) and not redactor.is_secret(trace_id):
+    if trace_id and _TRACE_ID.fullmatch(trace_id) and not redactor.is_in(trace_id):
         return trace_id
     return None
 
@@ -181,7 +182,7 @@ def _error_texts(response: HttpResponse, redactor: Redactor) -> tuple[str | None
         return None, None, None
     error = cast("dict[str, Any]", error)
     code = error.get("errorCode")
-    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or redactor.is_secret(code):
+    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or redactor.is_in(code):
         code = None
     return code, _text(error.get("errorDescription"), redactor), _text(error.get("errorMessage"), redactor)
 

@@ -6,11 +6,24 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from kit.support import GOOGLE, PROJECT
 from store_servers import StoreServer
 from test_among_workers import Counting, workers
 from workers import Service, settled, started
 
-from descope_native import ConnectError, Outcome, RejectedError, RequestTimeout
+from descope_native import (
+    ConnectError,
+    HttpRequest,
+    HttpResponse,
+    InMemoryTransport,
+    NativeOAuthFinisher,
+    Outcome,
+    RateLimitedError,
+    RejectedError,
+    RequestTimeout,
+    Retry,
+    SingleFlight,
+)
 from descope_native.single_flight import Found, MemoryStore, RedisStore
 
 SECRET = "secret-in-an-error"
@@ -252,3 +265,26 @@ async def test_a_server_that_stops_and_comes_back() -> None:
             await server.start()
             assert (await other.finish()).session_jwt == "s.code-1"
     assert len(service.received) == 1
+
+
+async def test_what_a_store_has_taken_is_not_left_for_another_attempt() -> None:
+    """One deadline spans the store and all retries: a wait that ends beyond it is not begun."""
+
+    class Slow(MemoryStore):
+        async def claim(self, key: bytes, claim: bytes, seconds: float, /) -> Found:
+            await asyncio.sleep(0.3)
+            return await super().claim(key, claim, seconds)
+
+    sent: list[HttpRequest] = []
+
+    def refuse(request: HttpRequest) -> HttpResponse:
+        sent.append(request)
+        return HttpResponse(429, (("Retry-After", "1"),))
+
+    transport = InMemoryTransport(refuse)
+    finisher = NativeOAuthFinisher(
+        PROJECT, transport, timeout=1.3, retry=Retry(), single_flight=SingleFlight(store=Slow())
+    )
+    with pytest.raises(RateLimitedError):
+        await finisher.finish(**GOOGLE)
+    assert len(sent) == 1
