@@ -25,7 +25,7 @@ import attrs
 from cattrs import ClassValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from descope_native._tokens import is_token
+from descope_native._tokens import MAX_TOKEN, is_token
 from descope_native.models import (
     EMPTY,
     AppleUser,
@@ -63,7 +63,7 @@ _WIRE_NAMES: Final = {
 }
 
 _MAX_EXACT: Final = 2**53
-"""Up to here a float holds every integer. Beyond, it may be another than the one that was spelled."""
+"""Below, a float is the integer that was spelled. From here on it may stand for another one."""
 
 _MAX_DEPTH: Final = 100
 """How deep free-form JSON may nest: far beyond any real claim, far below the interpreter's stack."""
@@ -170,7 +170,8 @@ def _structure_required_string(value: Any, _: Any) -> str:
 def _structure_token(value: Any, _: Any) -> str | None:
     text = _structure_string(value, _)
     if text is not None and not is_token(text):
-        raise _unusable("token", "string")
+        is_long = len(text) > MAX_TOKEN
+        raise _unusable("token", f"more than {MAX_TOKEN} characters" if is_long else "string")
     return text
 
 
@@ -190,7 +191,7 @@ def _structure_boolean(value: Any, _: Any) -> bool:
 def _structure_integer(value: Any, _: Any) -> int:
     if type(value) is int:
         return value
-    if type(value) is float and value.is_integer() and abs(value) <= _MAX_EXACT:
+    if type(value) is float and value.is_integer() and abs(value) < _MAX_EXACT:
         return int(value)  # JSON has one kind of number: 1.0 and 1e3 are integers
     raise _wrong_type("integer", value)
 
@@ -493,6 +494,15 @@ def _unstructure_hook(cls: type[Model], converter: Converter) -> Callable[[Model
 _HALF_PAIR: Final = re.compile(r"[\ud800-\udfff]")
 
 
+def _mend(text: str, path: str, wanted: Any, mended: dict[str, None]) -> str:
+    if text.isascii() or Token in (wanted, *get_args(wanted)):  # a token is not mended but left out
+        return text
+    whole, count = _HALF_PAIR.subn("\ufffd", text)
+    if count:
+        mended[path] = None
+    return whole
+
+
 def replace_half_pairs(
     cls: type[attrs.AttrsInstance], answer: dict[str, Any]
 ) -> tuple[dict[str, Any], list[Drift]]:
@@ -504,14 +514,11 @@ def replace_half_pairs(
 
     def replace(value: Any, path: str, wanted: Any, depth: int) -> Any:
         kind = type(value)
-        arguments = get_args(wanted)
-        if kind is str and Token not in (wanted, *arguments):  # a token is not mended but left out
-            text, count = _HALF_PAIR.subn("\ufffd", value)
-            if count:
-                paths[path] = None
-            return text
+        if kind is str:
+            return _mend(value, path, wanted, paths)
         if kind is not list and kind is not dict:
             return value
+        arguments = get_args(wanted)
         if not depth:
             return None  # the field nests too deep and is left out later
         if kind is list:

@@ -120,7 +120,7 @@ def _read_object(
             )
         return UnexpectedResponse(response.status, "the answer is not JSON", is_damaged=bool(response.body))
     except RecursionError:  # the interpreter's own limit may be lower
-        return UnexpectedResponse(response.status, "the answer nests too deep")
+        return UnexpectedResponse(response.status, "the answer nests too deep for Python's JSON parser")
     if type(answer) is not dict:
         return UnexpectedResponse(response.status, "the answer is not a JSON object")
     if is_encoded:  # in name only: the body was read as it came

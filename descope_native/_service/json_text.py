@@ -110,10 +110,8 @@ def decode_answer(body: bytes, cls: type[attrs.AttrsInstance]) -> tuple[Any, lis
         answer = decode_json(body)
     except ValueError:
         answer, drift = _decode_leniently(body)
-    else:
-        if _BACKSLASH not in body or not _HALF_PAIR_ESCAPE.search(body):
-            return answer, drift
-    if type(answer) is dict:
+        body = body.replace(b"\0", b"")  # it may have been UTF-16
+    if type(answer) is dict and _BACKSLASH in body and _HALF_PAIR_ESCAPE.search(body):
         answer, half_pairs = replace_half_pairs(cls, cast("dict[str, Any]", answer))
         drift += half_pairs
     return answer, drift

@@ -2,7 +2,6 @@
 
 import re
 import time
-from datetime import UTC
 from typing import Any, Final
 
 from descope_native._service.times import parse_date, service_time
@@ -82,7 +81,6 @@ def _is_expired(attributes: list[str], now: float | None, token: str) -> bool:
     if now is None:  # our clock may be off by minutes, and the token has just been issued by theirs
         now = read_times(token).issued or time.time()
     try:
-        end = parse_date(expires[:64])
-        return end.replace(tzinfo=end.tzinfo or UTC).timestamp() <= now
+        return parse_date(expires[:64]).timestamp() <= now
     except (ValueError, OverflowError):
         return False

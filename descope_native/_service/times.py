@@ -2,7 +2,7 @@
 
 import math
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from descope_native.transports import HttpResponse
@@ -14,7 +14,8 @@ MAX_RETRY_AFTER: Final = 3600
 def parse_date(text: str) -> datetime:
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 -- dates are rare, and it is dear to load
 
-    return parsedate_to_datetime(text)
+    date = parsedate_to_datetime(text)
+    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 def service_time(response: HttpResponse) -> float | None:
@@ -23,7 +24,7 @@ def service_time(response: HttpResponse) -> float | None:
     A time that the service names is judged by its own clock, since ours may be off, or frozen in a test.
     """
     for value in response.header_values("Date"):
-        if (date := _parse_fixdate(value.strip(" \t"))) is not None:
+        if (date := _parse_date(value.strip(" \t"), _IMF_FIXDATE, _OBSOLETE_DATE)) is not None:
             return date
     return None
 
@@ -46,12 +47,12 @@ def _parse_wait(value: str, now: float) -> float | None:
         return None
     if _NUMBER.fullmatch(value):
         return float(value)
-    date = _parse_fixdate(value)
+    date = _parse_date(value, _IMF_FIXDATE)
     return None if date is None else date - now
 
 
-def _parse_fixdate(value: str) -> float | None:
-    if len(value) > 64 or not _IMF_FIXDATE.fullmatch(value):
+def _parse_date(value: str, *forms: re.Pattern[str]) -> float | None:
+    if len(value) > 64 or not any(form.fullmatch(value) for form in forms):
         return None
     try:
         return parse_date(value).timestamp()
@@ -63,5 +64,10 @@ _NUMBER: Final = re.compile(r"[0-9]+(\.[0-9]*)?", re.ASCII)  # gateways send fra
 _IMF_FIXDATE: Final = re.compile(
     r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} "
     r"(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [1-9]\d{3} \d{2}:\d{2}:\d{2} GMT",
+    re.ASCII,
+)
+_OBSOLETE_DATE: Final = re.compile(  # RFC 9110 §5.6.7 has these taken, too
+    r"[A-Z][a-z]{5,8}, \d{2}-[A-Z][a-z]{2}-\d{2} \d{2}:\d{2}:\d{2} GMT"
+    r"|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d{2}:\d{2}:\d{2} [1-9]\d{3}",
     re.ASCII,
 )

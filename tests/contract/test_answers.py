@@ -288,6 +288,13 @@ async def test_no_usable_session_is_no_result(answering: Answering, token: objec
     assert caught.value.status == 200
 
 
+async def test_a_token_that_is_too_long_is_told_by_its_limit(answering: Answering) -> None:
+    """Who has to mend it must not look for what is wrong with its form."""
+    async with answering(answer({"sessionJwt": "x" * 16385})) as service:
+        with pytest.raises(UnexpectedResponse, match="expected token, found more than 16384 characters"):
+            await service.finish()
+
+
 async def test_the_longest_token_is_taken(answering: Answering) -> None:
     """16 KiB of cookie-octets, all kinds of them, are a token."""
     octets = "".join(chr(octet) for octet in range(0x21, 0x7F) if chr(octet) not in '",;\\')

@@ -76,7 +76,7 @@ async def test_a_body_that_is_not_json_is_unexpected(answering: Answering, body:
 async def test_a_body_that_nests_too_deep_is_unexpected(answering: Answering, body: bytes) -> None:
     """Whether it would be JSON in the end, nobody can say who has a stack."""
     (error,) = await unexpected(answering, Answer(body=body))
-    assert str(error) == "the answer nests too deep [status 200, outcome unknown]"
+    assert str(error) == "the answer nests too deep for Python's JSON parser [status 200, outcome unknown]"
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_an_answer_too_deep_for_a_small_stack_is_refused_in_a_thread(answering: 
 
     with ThreadPoolExecutor(1) as thread:
         (error,) = thread.submit(call).result()
-    assert error.problem == "the answer nests too deep"
+    assert error.problem == "the answer nests too deep for Python's JSON parser"
 
 
 def test_brackets_in_strings_and_side_by_side_are_not_deep(answering: Answering) -> None:

@@ -214,7 +214,7 @@ MISFITS["token"] = [
     ("semi;colon", "", "token", "string"),
     ("line\r\nbreak", "", "token", "string"),
     ("ünïcode", "", "token", "string"),
-    ("x" * (16 * 1024 + 1), "", "token", "string"),
+    ("x" * (16 * 1024 + 1), "", "token", "more than 16384 characters"),
 ]
 MISFITS["boolean or unknown"] = MISFITS["boolean"]
 MISFITS["object or false"] = MISFITS["object"]

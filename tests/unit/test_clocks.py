@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
 from typing import Any
 
@@ -132,6 +133,18 @@ async def test_a_session_that_was_just_issued_is_not_over(ahead: float, told: st
         ("Set-Cookie", f"DS={over}; Expires={formatdate(theirs - 60, usegmt=True)}"),
     )
     assert result.session_jwt == good
+
+
+@pytest.mark.parametrize(
+    "form", ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"], ids=["RFC 850", "asctime"]
+)
+async def test_an_obsolete_form_of_date_counts_as_well(form: str) -> None:
+    """RFC 9110 §5.6.7 has recipients take all three."""
+    theirs = datetime.now(UTC) - timedelta(minutes=11)
+    date = ("Date", theirs.strftime(form))
+    end = formatdate(theirs.timestamp() + 600, usegmt=True)
+    result = await finish(date, ("Set-Cookie", f"DS=plain; Expires={end}"))
+    assert result.session_jwt == "plain"
 
 
 @pytest.mark.parametrize("date", ["", "now", "Sun, 99 Nov 1994 08:49:37 GMT", "x" * 5000])

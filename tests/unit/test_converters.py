@@ -334,8 +334,8 @@ def test_a_field_of_a_known_type_needs_nothing_else(monkeypatch: pytest.MonkeyPa
         ("1.7e9", 1_700_000_000),
         ("250E-1", 25),
         ("1e3", 1000),
-        ("9007199254740992.0", 2**53),
-        ("-9.007199254740992e15", -(2**53)),
+        ("9007199254740991.0", 2**53 - 1),
+        ("-9.007199254740991e15", -(2**53) + 1),
     ],
 )
 def test_an_integer_is_what_it_is_worth(spelled: str, value: int) -> None:
@@ -347,6 +347,16 @@ def test_an_integer_is_what_it_is_worth(spelled: str, value: int) -> None:
     assert made.user is not None
     for found in (made.cookie_max_age, made.user.created_time):
         assert (type(found), found) == (int, value)
+
+
+@pytest.mark.parametrize("spelled", ["9007199254740992.0", "9007199254740993.0", "9007199254740991.5", "0.5"])
+def test_what_may_be_another_integer_is_none(spelled: str) -> None:
+    """From 2**53 on a float may stand for its neighbour."""
+    made: Any = structure_answer(
+        converter, FinishResult, json.loads(f'{{"sessionJwt": "s", "cookieMaxAge": {spelled}}}')
+    )
+    assert made.cookie_max_age is None
+    assert [each.path for each in made.drift] == ["cookieMaxAge"]
 
 
 def calls(answer: dict[str, Any]) -> int:

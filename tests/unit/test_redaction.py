@@ -439,14 +439,14 @@ def test_what_a_request_hides_from_its_repr_is_secret(name: str, hidden: object)
 @pytest.mark.parametrize(
     ("fits", "too_much"),
     [
-        (["x" * 8192], ["x" * 8193]),
-        (["x" * 8000, {"a": "y" * 192}], ["x" * 8000, {"a": "y" * 193}]),
+        (["x" * 9216], ["x" * 9217]),
+        (["x" * 9000, {"a": "y" * 216}], ["x" * 9000, {"a": "y" * 217}]),
         ([None] * 196, [None] * 197),
     ],
     ids=["one string", "two strings", "values"],
 )
 def test_more_than_can_be_compared_has_any_text_withheld(fits: object, too_much: object) -> None:
-    """8 KiB of secrets, or 200 values: a phone sends a fraction of that, and the loop must not wait."""
+    """9 KiB of secrets, or 200 values: a phone sends a fraction of that, and the loop must not wait."""
     said = "none of these"
     assert Redactor(Request("", fits), None).show(said) == said
     redactor = Redactor(Request("", too_much, "E061301"), "secret-1")
@@ -475,7 +475,7 @@ WORST: Final[dict[str, dict[str, Any]]] = {
     "many strings": {"user": json.dumps({"a": [f'"{n:x}' for n in range(440)]}, separators=(",", ":"))},
     "as many strings as fit": {"user": json.dumps({"a": [f"{n:x}/{n:x}" for n in range(190)]})},
     "a long code": {"code": FACES * 65_536},
-    "a code that fits": {"code": "".join(chr(97 + n * n % 26) for n in range(8000))},
+    "a code that fits": {"code": "".join(chr(97 + n * n % 26) for n in range(9000))},
     "numbers": {"code": "[" + "0," * 4000 + "0]", "state_id": "[" + "0," * 2000 + "0]"},
     "brackets": {"code": "[" * 65_536},
     "escapes": {"code": "%25\\u003c&lt;" * 900},
