@@ -67,7 +67,7 @@ _TO_MEND: Final = (ProjectRejectedError, TLSError, UnexpectedResponse)
 
 _MAX_DRIFT_PATHS: Final = 1000
 _drift_paths: Final[set[str]] = set()
-"""Places that somebody was warned of in this process."""
+"""Drift paths that this process has logged as a WARNING."""
 
 
 class ClientOptions(TypedDict, total=False):
@@ -290,7 +290,7 @@ class Call:
         self._attempts = 0
         self._progress = Progress("pool")
         self.how: Literal["led", "joined", "replayed"] | None = None
-        self.flies_on = False
+        self.goes_on = False
 
     def phase(self) -> Phase:
         """How far the last attempt has got."""
@@ -305,7 +305,7 @@ class Call:
 
     def forget_refusal(self) -> None:
         """Its traceback leads back here, and would keep the request until the garbage collector comes by."""
-        if not self.flies_on:
+        if not self.goes_on:
             self.refused = None
 
     def succeed(self, drift: tuple[Drift, ...]) -> None:
@@ -324,7 +324,7 @@ class Call:
         if self.how in {"joined", "replayed"}:  # what is proved is that of another call
             self.proved = error.outcome if isinstance(error, DescopeNativeError) else Outcome.UNKNOWN
             self._progress = Progress(error.phase if isinstance(error, TransportError) else "read")
-        elif self.flies_on:  # and may yet be sent
+        elif self.goes_on:  # and may yet be sent
             self.proved = Outcome.UNKNOWN
         names = ("code", "reason", "retry_after", "argument")
         facts = {name: getattr(error, name, None) for name in names} if _is_ours(error) else {}
@@ -334,9 +334,9 @@ class Call:
 
     @property
     def _outcome(self) -> Outcome:
-        """What is proved of a call that ends: by its last attempt's error where that has ended and
-        another was being waited for, else by how far it has got. Once the service has refused the code
-        it has seen it, also if it was never reached again.
+        """The outcome to log: by the error of the last attempt, or by its phase where it has not ended.
+
+        Where any attempt was rejected, the service has seen the code, so it is never NOT_SENT.
         """
         proved = self.proved or outcome_in(self._progress.phase)
         return Outcome.REJECTED if proved is Outcome.NOT_SENT and self.refused else proved

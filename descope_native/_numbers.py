@@ -1,4 +1,4 @@
-"""Which numbers can be right for a setting. A bool is none, though Python says so."""
+"""Checks for numeric settings. A bool is refused, although it is an int to Python."""
 
 import sys
 from numbers import Integral, Real

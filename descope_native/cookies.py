@@ -39,7 +39,7 @@ _RESERVED: Final = frozenset(  # what http.cookies, and all that is built on it,
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN: Final = re.compile(rf"(?=.{{1,253}}\Z)(?:{_LABEL}\.)+(?![0-9]+\Z){_LABEL}")
 _PATH: Final = re.compile(r"/[\w.~!$&'()*+,:@=%/-]{0,1023}", re.ASCII)  # RFC 3986 §3.3, less the semicolon
-_LONGEST_AGE: Final = 400 * 24 * 3600  # browsers cut to this, and a calendar has an end (RFC 6265bis §5.5)
+_MAX_AGE: Final = 400 * 24 * 3600  # browsers cut to this, and a calendar has an end (RFC 6265bis §5.5)
 
 
 class CookieAttributes(TypedDict):
@@ -167,7 +167,7 @@ def _without_port(host: str) -> str:
 
 
 def _age(seconds: int | None) -> int | None:
-    return min(seconds, _LONGEST_AGE) if seconds is not None and seconds > 0 else None
+    return min(seconds, _MAX_AGE) if seconds is not None and seconds > 0 else None
 
 
 def _lifetime(token: str, expiration: int | None) -> int | None:

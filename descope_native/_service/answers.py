@@ -7,7 +7,7 @@ is HTTP's own.
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import attrs
 from yarl import URL
@@ -40,7 +40,15 @@ _NO_CODINGS: Final = frozenset({"", "identity"})
 
 _converter: Final = own_converter()
 
-Result = TypeVar("Result", bound=StartResult | FinishResult)
+
+class _Answer(attrs.AttrsInstance, Protocol):
+    """What any operation's answer becomes."""
+
+    @property
+    def drift(self) -> tuple[Drift, ...]: ...
+
+
+Result = TypeVar("Result", bound=_Answer)
 
 
 def read_answer(
@@ -67,7 +75,7 @@ def read_answer(
     return result
 
 
-def not_as_documented(result: StartResult | FinishResult, trace_id: str | None = None) -> UnexpectedResponse:
+def not_as_documented(result: _Answer, trace_id: str | None = None) -> UnexpectedResponse:
     """What ``strict`` makes of a result with drift."""
     status = next((int(each.found) for each in result.drift if each.path == "status"), 200)
     return UnexpectedResponse(status, _describe_drift(result.drift), trace_id)

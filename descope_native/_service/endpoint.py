@@ -19,7 +19,7 @@ from descope_native.transports import HttpRequest, Progress
 _converter: Final = own_converter()
 
 _DEFAULT_BASE_URL: Final = "https://api.descope.com"
-_SHORTEST_REGIONAL_ID: Final = 32
+_MIN_REGIONAL_ID: Final = 32
 """From this length on, the four characters after the first of a project id name its region."""
 
 _PROJECT_ID: Final = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # a token, RFC 9110 §5.6.2
@@ -93,7 +93,7 @@ def make_endpoint(
 
 def regional_base_url(project_id: str) -> str:
     """The API host: a long project id names its region, a short one does not."""
-    if len(project_id) < _SHORTEST_REGIONAL_ID:
+    if len(project_id) < _MIN_REGIONAL_ID:
         return _DEFAULT_BASE_URL
     region = project_id[1:5]
     if not _REGION.fullmatch(region):  # or a project id could name any host

@@ -20,7 +20,7 @@ class FinishProof:
         # Neither the name nor the device tokens: a second submit may come without them.
         kind, proof = ("id_token", request.id_token) if request.code is None else ("code", request.code)
         provider, state = request.provider, request.state_id
-        # With the length of each, or two proofs could look alike where a part has anybody's characters in it.
+        # With the length of each part, because a part may contain the separator.
         where = f"{endpoint.url} {endpoint.project_id}"
         return f"{len(provider)} {len(state)} {where} {provider} {state} {kind} {proof}".encode()
 

@@ -188,7 +188,7 @@ class SingleFlight:
 
     def _leave(self, flight: Flight[Any], ticket: Ticket) -> None:
         if flight.waiters or self._remember:
-            ticket.flies_on = True
+            ticket.goes_on = True
         else:
             flight.is_abandoned = True
             flight.task.cancel()
@@ -209,7 +209,7 @@ class SingleFlight:
                 except Exception as error:  # noqa: BLE001 -- it is raised where the call was made
                     told = Told(error=error)
             self._tell(key, flight, told, keep=is_ours)  # or the worker whose it is remembers it
-            if claim is not None and claim.may_stand:
+            if claim is not None and claim.may_be_stored:
                 await self._close(key, claim, flight)
         finally:
             if flight.told is None:
@@ -228,7 +228,7 @@ class SingleFlight:
         """Store what was told. Those who wait are kept waiting for that, but not for a slow store."""
         told = cast("Told[T]", flight.told)
         loop = asyncio.get_running_loop()
-        left = min(self._store_timeout - claim.taken, flight.deadline - loop.time())
+        left = min(self._store_timeout - claim.seconds_used, flight.deadline - loop.time())
         timer = loop.call_later(left, flight.land)
         self._closing.add(flight)  # or nobody might hold the task
         try:

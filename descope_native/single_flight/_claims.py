@@ -45,8 +45,8 @@ class Claim(Generic[T]):
 
     Attributes:
         mark: what tells it from other claims. One whose release failed is still ours, so it is used again.
-        may_stand: the store holds the claim, or may do so.
-        taken: the seconds that the store has taken to grant it.
+        may_be_stored: the store has accepted the claim, or its answer was lost.
+        seconds_used: what the store has taken to grant it.
     """
 
     _terms: Terms
@@ -54,8 +54,8 @@ class Claim(Generic[T]):
     _codec: Codec[T] = attrs.field(repr=False)
     mark: bytes = b""
     _is_sure: bool = attrs.field(init=False, default=False)
-    may_stand: bool = attrs.field(init=False, default=False)
-    taken: float = attrs.field(init=False, default=0.0)
+    may_be_stored: bool = attrs.field(init=False, default=False)
+    seconds_used: float = attrs.field(init=False, default=0.0)
 
     async def obtain(self, flight: Flight[T]) -> Told[T] | None:
         """None where this worker is to send the proof, else what there is to tell instead."""
@@ -66,13 +66,13 @@ class Claim(Generic[T]):
         while True:
             asked = loop.time()
             found, trouble = await _ask(self._ask_for_it(), min(terms.timeout, flight.deadline - asked))
-            self.taken = loop.time() - asked
+            self.seconds_used = loop.time() - asked
             if found is not None and found.claim == self.mark and found.result is None:
                 flight.how, flight.phase = "led", own_phase
-                self.may_stand = self._is_sure = True
+                self.may_be_stored = self._is_sure = True
                 return None
             if found is None and not is_waiting:
-                self.may_stand = True  # the answer may have been lost, not the question
+                self.may_be_stored = True  # the answer may have been lost, not the question
                 return self._without_store(trouble, seconds, is_late=loop.time() >= flight.deadline)
             told = found and self._read(found)
             if told:
@@ -146,7 +146,7 @@ class Claim(Generic[T]):
 
 
 def spent() -> TransportError:
-    """What is told of a proof once what came of it is no longer remembered."""
+    """The error for a proof whose result has expired."""
     return _lost("what came of it is no longer remembered")
 
 
@@ -155,6 +155,7 @@ def _lost(why: str) -> TransportError:
 
 
 def _elsewhere() -> Phase:
+    """The phase of a call that another worker makes."""
     return "wait"
 
 

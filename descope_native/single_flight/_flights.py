@@ -32,11 +32,11 @@ class Ticket(Protocol):
 
     Attributes:
         how: is set to how the caller came by what it got.
-        flies_on: is set where the caller has left, and the call goes on without it.
+        goes_on: is set where the caller was cancelled and the call continues.
     """
 
     how: How | None
-    flies_on: bool
+    goes_on: bool
 
     def phase(self) -> Phase:
         """How far the caller's own call has got; asked only where it leads."""

@@ -12,7 +12,6 @@ from typing import Final, cast
 
 import attrs
 from aiohttp import web
-from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from descope_native.testing._faults import DroppedError
@@ -20,6 +19,7 @@ from descope_native.testing._guard import check_caller
 from descope_native.testing._journal import access_line
 from descope_native.testing._json import RefusedError
 from descope_native.transports import HttpRequest, HttpResponse
+from descope_native.transports._aiohttp.internals import HttpProcessingError
 
 # A name may have addresses that the machine does not: localhost is ::1 too, also where IPv6 is off.
 _NOT_HERE: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}

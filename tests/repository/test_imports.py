@@ -43,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
     "starter": {"_call", "_service", "errors", "models"},
     "cookies": {"_tokens", "models"},
     "http_answer": {"errors"},
-    "testing": {"errors", "single_flight", "transports"},
+    "testing": {"errors", "single_flight", "transports", "transports._aiohttp"},
     "": {
         *("_version", "errors", "events", "finisher", "models", "retrying", "starter", "transports"),
         *("single_flight", "transports.aiohttp", "transports.memory"),
@@ -97,9 +97,9 @@ def test_imports_follow_the_arrows() -> None:
         for module in imported(tree)
         if module.split(".")[0] == "descope_native"
         if (target := part_of(module.removeprefix("descope_native").removeprefix("."))) != part_of(name)
-        if target not in ARROWS[part_of(name)]
+        if target not in ARROWS.get(part_of(name), ())
     ]
-    assert wrong == []
+    assert wrong == [], "a new module needs a row in ARROWS"
 
 
 def test_the_arrows_go_round_in_no_circle() -> None:

@@ -182,7 +182,7 @@ BAD_HEADS = (
 async def test_what_failed_after_the_request_left_is_unknown_and_not_repeated(
     network: Network, name: str
 ) -> None:
-    """Rows 9 to 14, 19 and 20: the error and its facts, and a server that saw the code exactly once."""
+    """Rows 9 to 14, 19 and 20: the error and its facts, and a server that saw the code once."""
     await require_row(network, UNKNOWN_ROWS[name])
 
 
