@@ -63,7 +63,7 @@ class NativeOAuthStarter(Client[StartRequest, StartResult]):
         except InvalidRequestError as refusal:
             raise self._refused(refusal, provider) from None
         finally:
-            del login_options, refresh_jwt, known_device_jwt, trusted_device_jwt
+            del login_options, implicit, refresh_jwt, known_device_jwt, trusted_device_jwt
         if request.refresh_jwt is not None and self._endpoint.key is not None:
             problem = "refresh_jwt cannot be combined with an auth_management_key"  # nobody documents how
             raise self._refused(InvalidRequestError(problem, "refresh_jwt"), provider)

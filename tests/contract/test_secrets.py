@@ -4,6 +4,7 @@ import asyncio
 import base64
 import gzip
 import hashlib
+import inspect
 import json
 import logging
 import pickle
@@ -725,6 +726,28 @@ async def test_no_failure_shows_a_secret(name: str) -> None:
         assert error.__context__ is None
         assert error.__cause__ is None
     assert [line for line in everything.lines if found_in(line)] == []
+
+
+ARGUMENTS: Final = [
+    (call, name)
+    for call in (NativeOAuthFinisher.finish, NativeOAuthStarter.start)
+    for name, parameter in inspect.signature(call).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY and name not in {"provider", "timeout"}
+]
+
+
+@pytest.mark.parametrize(("call", "wrong"), ARGUMENTS, ids=lambda value: getattr(value, "__name__", value))
+async def test_no_argument_is_shown_by_a_refusal(call: Callable[..., Any], wrong: str) -> None:
+    """Whichever is wrong, and whatever came with it: also one that a later version adds."""
+    client = NativeOAuthFinisher if call is NativeOAuthFinisher.finish else NativeOAuthStarter
+    transport = InMemoryTransport(lambda _: HttpResponse(500))
+    arguments: dict[str, Any] = {name: SESSION for each, name in ARGUMENTS if each is call}
+    with pytest.raises(InvalidRequestError) as caught:
+        await call(client(PROJECT, transport), provider="apple", **{**arguments, wrong: [SESSION]})
+    assert caught.value.__traceback__ is not None
+    caught.value.__traceback__ = caught.value.__traceback__.tb_next  # this frame has to hold them
+    assert leaks(caught.value) == []
+    assert transport.requests == []
 
 
 @pytest.mark.parametrize("name", ROWS)
