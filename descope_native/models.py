@@ -125,6 +125,10 @@ def _optional_text(text: str | None) -> str | None:
     return cast("str | None", none_if_empty(text))
 
 
+def _optional_flag(flag: bool | None) -> bool | None:  # noqa: FBT001 -- attrs calls it so
+    return cast("bool | None", none_if_empty(flag))
+
+
 def _none_if_blank(part: str | None) -> str | None:
     return None if isinstance(part, str) and not part.strip() else part
 
@@ -150,12 +154,12 @@ class AppleUser:
 def _name_to_send(user: AppleUser | str | None) -> AppleUser | str | None:
     """The user, or None where the name is empty: sent as it is, it would wipe the one that is there."""
     user = none_if_empty(user)
-    if isinstance(user, AppleUser):
-        return None if user == AppleUser() else user
-    if user is None or not _is_json_text(user):
+    if user == AppleUser() or (isinstance(user, str) and not user.strip()):
+        return None
+    if isinstance(user, AppleUser | None) or not _is_json_text(user):
         return user  # what is no JSON is refused later
     parsed = _parse_json(user)
-    if parsed in (None, {}):
+    if not _is_filled(parsed):
         return None
     if not isinstance(parsed, dict) or "name" not in parsed:
         return user
@@ -171,7 +175,14 @@ def _name_to_send(user: AppleUser | str | None) -> AppleUser | str | None:
 
 
 def _is_filled(part: object) -> bool:
-    return bool(part.strip()) if isinstance(part, str) else part not in (None, {}, [])
+    """Whether there is anything in it, at any depth."""
+    if isinstance(part, str):
+        return bool(part.strip())
+    if isinstance(part, dict):
+        part = list(cast("dict[str, object]", part).values())
+    if isinstance(part, list):
+        return any(map(_is_filled, cast("list[object]", part)))
+    return part is not None and part is not False
 
 
 class _Budget:
@@ -252,6 +263,7 @@ def _extra(extra: Mapping[str, Any] | None) -> Mapping[str, Json] | None:
 
 
 def _texts(values: Iterable[str] | None) -> tuple[str, ...] | None:
+    values = none_if_empty(values)
     return tuple(values) if isinstance(values, list) else cast("tuple[str, ...] | None", values)
 
 
@@ -275,10 +287,10 @@ class LoginOptions:
     Raises `InvalidRequestError` where that cannot be right.
     """
 
-    stepup: bool | None = None
-    mfa: bool | None = None
+    stepup: bool | None = attrs.field(default=None, converter=_optional_flag)
+    mfa: bool | None = attrs.field(default=None, converter=_optional_flag)
     custom_claims: Mapping[str, Json] | None = attrs.field(default=None, converter=_custom_claims, repr=False)
-    revoke_other_sessions: bool | None = None
+    revoke_other_sessions: bool | None = attrs.field(default=None, converter=_optional_flag)
     revoke_other_sessions_types: tuple[str, ...] | None = attrs.field(default=None, converter=_texts)
     sso_app_id: str | None = attrs.field(default=None, converter=_optional_text)
     tenant_id: str | None = attrs.field(default=None, converter=_optional_text)

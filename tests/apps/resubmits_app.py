@@ -17,7 +17,9 @@ from descope_native.single_flight import RedisStore
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, NativeOAuthFinisher]]:
-    pool = BlockingConnectionPool.from_url(os.environ["REDIS_URL"])
+    if not (url := os.environ.get("REDIS_URL")):
+        raise RuntimeError("set REDIS_URL, for example to redis://localhost")
+    pool = BlockingConnectionPool.from_url(url)
     async with Redis.from_pool(pool) as redis, AiohttpTransport.open() as transport:
         finisher = partial(NativeOAuthFinisher, single_flight=SingleFlight(store=RedisStore(redis)))
         yield {"finisher": from_environment(finisher, transport)}

@@ -109,6 +109,15 @@ ABSENT: list[tuple[dict[str, Any], dict[str, object]]] = [
             AppleUser(),
             AppleUser(given_name="", family_name=""),
             AppleUser(middle_name=" \t"),
+            " ",
+            "[]",
+            '""',
+            "false",
+            '{"firstName":null,"lastName":""}',
+            '{"fullName":{"givenName":null}}',
+            '{"name":{"firstName":[""]}}',
+            '{"name":[""]}',
+            '{"name":false,"email":"ada@example.com"}',
             "null",
             " {} ",
             '{"name": null}',
@@ -266,9 +275,8 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     *(
         ("user", {**APPLE, "user": value})
         for value in [
-            " ",
             "Ada",
-            "[]",
+            "[1]",
             '"{}"',
             "{",
             "{'a': 1}",

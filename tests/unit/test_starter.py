@@ -375,3 +375,10 @@ async def test_each_call_is_told_once_to_whoever_counts(caplog: pytest.LogCaptur
     assert events[2].argument == "implicit"
     assert {"pool", "wait", "read"} <= events[0].phases.keys()
     assert sum(events[0].phases.values()) <= events[0].elapsed + 0.001
+
+
+def test_an_empty_option_was_not_given() -> None:
+    """Whatever it is meant to be."""
+    for name in attrs.fields_dict(LoginOptions):
+        empty: dict[str, Any] = {name: ""}
+        assert LoginOptions(**empty) == LoginOptions(), name
