@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 from kit.support import PROJECT, Answer, Answering, as_json, only
 
