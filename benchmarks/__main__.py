@@ -6,7 +6,8 @@ from benchmarks.finish import finish
 from benchmarks.growth import growth
 from benchmarks.measure import main
 from benchmarks.reuse import reuse
+from benchmarks.single_flight import single_flight
 from benchmarks.weight import weight
 
 if __name__ == "__main__":
-    main(felt, finish, decode, reuse, weight, growth)
+    main(felt, finish, decode, reuse, single_flight, weight, growth)

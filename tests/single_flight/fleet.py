@@ -155,6 +155,11 @@ class Fleet:
     number: int = 0
     over: asyncio.Event = attrs.field(factory=asyncio.Event)
 
+    @property
+    def may_send_again(self) -> bool:
+        """Whether a proof may go out unguarded: where a store that is away or slow is no reason to refuse."""
+        return bool(self.options["when"] == "send" and self.options["store_timeout"] < AMPLE)
+
     def violate(self, what: str) -> None:
         self.figures.violations.append(what)
 
@@ -164,8 +169,11 @@ class Fleet:
         while request := await connection.request():
             self.figures.received += 1
             proof = self.proofs[json.loads(Received.read_from(request).body)["code"]]
-            if proof.is_spent:
+            if proof.is_spent and not self.may_send_again:
                 self.violate(f"a spent code was sent again ({proof.fault})")
+            if proof.is_spent and self.may_send_again:
+                connection.send(answer(401, {"errorMessage": "spent"}))
+                continue
             proof.received += 1
             fault = proof.fault if proof.received == 1 or proof.fault != "429" else "session"
             proof.is_spent = fault != "429"
