@@ -265,7 +265,7 @@ class Fleet:
                     self.violate("a cancellation that nobody asked for")
             elif end["error"] not in DOCUMENTED or end["outcome"] not in OUTCOMES:
                 self.violate(f"an error that is not documented: {end}")
-            elif is_calm and end["outcome"] != "not_sent":
+            elif is_calm and not self.may_send_again and end["outcome"] != "not_sent":
                 self.violate(f"a session that was given did not reach a caller: {end['text']}")
         outcomes = {end["outcome"] for end in proof.ends}
         if proof.is_spent and proof.began == self.trouble and outcomes == {"not_sent"}:
