@@ -155,15 +155,13 @@ async def test_later_the_proof_is_still_not_sent(kind: str, status: int) -> None
 async def test_drift_is_given_again(kind: str) -> None:
     """What was odd about an answer is as worth knowing to whoever gets it from a store."""
 
-    async def odd(request: HttpRequest) -> HttpResponse:
-        service.received.append(request)
+    async def odd(_: HttpRequest) -> HttpResponse:
         user = rb'"user":{"TOTP":"yes","userId":"U","customAttributes":{"x":[1e999,null,"\ud83d\ude00"]}}'
         body = b'{"sessionJwt":"s","firstSeen":1,"new":{"a":1},' + user + b"}"
         return HttpResponse(201, (), body)
 
-    service = Service()
+    service = Service(answering=odd)
     async with fleet(kind, service) as workers:
-        workers.first.transport._handler = workers.again.transport._handler = odd
         first, again = await workers.first.finish(), await workers.again.finish()
     assert {each.path for each in first.drift} >= {"user.TOTP", "firstSeen", "status"}
     assert again == first

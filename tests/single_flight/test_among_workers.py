@@ -43,6 +43,18 @@ class Counting:
         await self._do("release", key, claim)
 
 
+class Spying(MemoryStore):
+    """A store whose owner looks at what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: dict[bytes, bytes] = {}
+
+    async def settle(self, key: bytes, result: bytes, seconds: float, spent: float, /) -> None:
+        self.settled[key] = result
+        await super().settle(key, result, seconds, spent)
+
+
 @asynccontextmanager
 async def workers(number: int, service: Service, store: Store, **options: Any) -> AsyncIterator[list[Worker]]:
     async with AsyncExitStack() as stack:
@@ -232,16 +244,17 @@ async def test_a_session_from_another_worker_is_not_remembered_for_longer() -> N
 )
 async def test_what_cannot_be_read_is_unknown(forged: bytes | str) -> None:
     """Who can write to the store can spoil what it holds, but slip no session in."""
-    service, store = Service(), MemoryStore()
+    service, store = Service(), Spying()
     async with workers(2, service, store) as (one, other):
         await one.finish(code="code-2")
-        (mine,) = store._entries.values()
+        (mine,) = store.settled.values()
         await one.finish()
-        _, entry = store._entries.values()
+        key = list(store.settled)[-1]
         if forged == "another claim":
-            entry.claim, entry.result = b"?", None
+            await store.release(key, b"")  # the claim of what is settled
+            await store.claim(key, b"?", 60)
         else:
-            entry.result = mine.result if isinstance(forged, str) else forged
+            await store.settle(key, mine if isinstance(forged, str) else forged, 60, 60)
         with pytest.raises(TransportError, match="cannot be read") as caught:
             await other.finish()
         assert caught.value.outcome is Outcome.UNKNOWN
@@ -255,7 +268,7 @@ async def test_what_another_version_wrote_is_unknown(text: bytes) -> None:
     """While a fleet is upgraded, what one version tells may mean nothing to the other."""
     from descope_native.single_flight._sealing import Seal  # noqa: PLC0415 -- to write what only it can
 
-    service, store = Service(), MemoryStore()
+    service, store = Service(), Spying()
     async with workers(2, service, store) as (one, other):
         proofs: list[bytes] = []
         derive = Seal.of
@@ -267,7 +280,7 @@ async def test_what_another_version_wrote_is_unknown(text: bytes) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Seal, "of", spy)
             await one.finish()
-        (entry,) = store._entries.values()
-        entry.result = derive(proofs[0]).close(text)
+        (key,) = store.settled
+        await store.settle(key, derive(proofs[0]).close(text), 60, 60)
         with pytest.raises(TransportError, match="cannot be read"):
             await other.finish()

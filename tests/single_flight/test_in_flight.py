@@ -312,14 +312,13 @@ async def test_retries_are_part_of_the_one_call() -> None:
         service.status = 200
         await asyncio.sleep(0)
 
-    async def answer(request: HttpRequest) -> HttpResponse:
-        service.received.append(request)
+    async def answer(_: HttpRequest) -> HttpResponse:
         if len(service.received) == 1:
             return HttpResponse(429, (("Retry-After", "0"),))
         return HttpResponse(200, (), b'{"sessionJwt":"s.code-1"}')
 
     async with worker(service, retry=Retry(sleep=pause)) as one:
-        one.transport._handler = answer
+        service.answering = answer
         results = await asyncio.gather(one.finish(), one.finish())
     assert len(service.received) == 2
     assert {result.session_jwt for result in results} == {"s.code-1"}
@@ -328,8 +327,7 @@ async def test_retries_are_part_of_the_one_call() -> None:
 async def test_a_refusal_stays_one_where_the_next_attempt_reached_nobody() -> None:
     """The service has seen the proof, and whoever joined is told so."""
 
-    async def answer(request: HttpRequest) -> HttpResponse:
-        service.received.append(request)
+    async def answer(_: HttpRequest) -> HttpResponse:
         if len(service.received) == 1:
             return HttpResponse(425)
         raise ConnectionRefusedError
@@ -339,7 +337,7 @@ async def test_a_refusal_stays_one_where_the_next_attempt_reached_nobody() -> No
 
     service = Service()
     async with worker(service, retry=Retry(attempts=2, sleep=pause)) as one:
-        one.transport._handler = answer
+        service.answering = answer
         for outcome in await asyncio.gather(one.finish(), one.finish(), return_exceptions=True):
             assert isinstance(outcome, RejectedError)
             assert outcome.status == 425

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 from store_servers import PROGRAMS, StoreServer, dump
-from test_among_workers import workers
+from test_among_workers import Spying, workers
 from workers import Service
 
 from descope_native import HttpRequest, HttpResponse, RejectedError, SingleFlight
@@ -57,9 +57,8 @@ async def test_a_copy_of_the_store_tells_nothing(kind: str, caplog: pytest.LogCa
     async with (
         StoreServer(kind) as server,
         server.client() as client,
-        workers(1, Service(), RedisStore(client)) as (one,),
+        workers(1, Service(answering=answer), RedisStore(client)) as (one,),
     ):
-        one.transport._handler = answer
         result = await one.finish(**arguments, code=CANARIES["code"])
         with pytest.raises(RejectedError, match=CANARIES["message"]):
             await one.finish(**arguments, code="another")
@@ -79,24 +78,24 @@ async def test_the_same_result_looks_different_each_time() -> None:
     """A nonce is never used twice, so equal answers cannot be told to be equal."""
     seen = set()
     for _ in range(2):
-        store = MemoryStore()
+        store = Spying()
         async with workers(1, Service(), store) as (one,):
             await one.finish()
-        seen |= {entry.result for entry in store._entries.values()}
+        seen |= set(store.settled.values())
     assert len(seen) == 2
 
 
 async def test_a_key_cannot_be_guessed_from_the_proofs_parts() -> None:
     """It is the same in every worker, and no plain hash of what is known."""
-    store = MemoryStore()
+    store = Spying()
     async with workers(2, Service(), store) as (one, other):
         await one.finish()
         await other.finish()
         await other.finish(code="code-2")
-    assert len(store._entries) == 2
+    assert len(store.settled) == 2
     proofs = [b"code-1", b"state-1", b"state-1code-1", b"apple"]
     guesses = {hashlib.new(name, proof).digest() for name in ("sha256", "sha512") for proof in proofs}
-    assert not guesses & store._entries.keys()
+    assert not guesses & store.settled.keys()
 
 
 def test_nothing_is_loaded_that_is_not_needed() -> None:
@@ -125,9 +124,8 @@ async def test_no_traceback_holds_a_secret() -> None:
     """Collectors record the locals of every frame: none of ours has the proof, a session or a key in it."""
     store = MemoryStore()
     shown = ""
-    async with workers(2, Service(), store) as (one, other):
+    async with workers(2, Service(answering=answer), store) as (one, other):
         for each in one, other:
-            each.transport._handler = answer
             try:
                 await each.finish(state_id=CANARIES["state_id"], code="refused-canary")
             except RejectedError as error:
