@@ -33,10 +33,13 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     except DescopeNativeError as error:
         answer = answer_for(error)
         return web.Response(body=answer.content, status=answer.status, headers=answer.headers)
+    except ConnectionResetError:  # the body was cut off, and nobody is there to read an answer
+        return web.Response(status=400)
 
 
 def create_app(argv: list[str]) -> web.Application:
-    app = web.Application(middlewares=[refuse])
+    # A body is read as it comes: what aiohttp cannot decompress would end with 500 and a traceback.
+    app = web.Application(middlewares=[refuse], handler_args={"auto_decompress": False})
     app.cleanup_ctx.append(lifespan)
     app.router.add_post("/sign-in", sign_in)
     return app

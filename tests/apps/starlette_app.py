@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from native_sign_in import open_finisher, read_proof, summarize
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -34,8 +34,12 @@ async def refuse(request: Request, error: DescopeNativeError) -> Response:
     return Response(answer.content, answer.status, answer.headers)
 
 
+async def refuse_cut_body(request: Request, error: ClientDisconnect) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
 app = Starlette(
     routes=[Route("/sign-in", sign_in, methods=["POST"])],
-    exception_handlers={DescopeNativeError: refuse},
+    exception_handlers={DescopeNativeError: refuse, ClientDisconnect: refuse_cut_body},
     lifespan=lifespan,
 )

@@ -132,11 +132,10 @@ async def aiohttp_web(finisher: NativeOAuthFinisher) -> AsyncIterator[Post]:
         yield posting_with_aiohttp(session, str(server.make_url("/sign-in")))
 
 
-def posting_with_aiohttp(session: aiohttp.ClientSession, url: str) -> Post:
+def posting_with_aiohttp(session: aiohttp.ClientSession, url: str, coding: str = "identity") -> Post:
     async def post(body: bytes, content_type: str = "application/json") -> Answer:
-        async with session.post(
-            url, data=io.BytesIO(body), headers={"Content-Type": content_type}
-        ) as response:
+        headers = {"Content-Type": content_type, "Content-Encoding": coding}
+        async with session.post(url, data=io.BytesIO(body), headers=headers) as response:
             cookies = response.headers.getall("Set-Cookie", [])
             return Answer(response.status, cookies, await response.read(), response.headers)
 

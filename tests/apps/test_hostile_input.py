@@ -1,24 +1,33 @@
 """What strangers post to the applications: a 400 that says what to do, no call, and no code in an error."""
 
+import asyncio
+import gzip
 import json
 import traceback
 import types
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
+import attrs
 import pytest
 from test_apps import (
     APPS,
     FAULTS,
+    SERVERS,
     InProcess,
+    Server,
     as_body,
     check_problem,
     check_session_cookies,
     every_framework,
     fastapi,
     imported,
+    posting_with_aiohttp,
+    running,
     swapped,
 )
+from yarl import URL
 
 from descope_native import DescopeNativeError
 from descope_native.testing import FakeDescope, Fault
@@ -212,6 +221,59 @@ async def test_a_hostile_token_sets_no_cookie(app: InProcess) -> None:
         fake.fail_next(Fault(fields={"sessionJwt": token}))
         async with swapped(app, fake) as post:
             check_problem(await post(as_body(fake.sign_in("google"))), 502, "start_over")
+
+
+# --- under real servers, whose output must have no traceback
+
+HEAD = b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CUT = {
+    "a length": b"Content-Length: 500\r\n\r\n" + proof_with()[:-1],
+    "chunks": b"Transfer-Encoding: chunked\r\n\r\n50\r\n" + proof_with()[:-1],
+}
+COMPRESSED = {
+    "gzip": ("gzip", gzip.compress(proof_with())),
+    "gzip, cut": ("gzip", gzip.compress(proof_with())[:-12]),
+    "no gzip": ("gzip", b"junk"),
+    "no deflate": ("deflate", b"junk"),
+    "no Brotli": ("br", b"junk"),
+}
+
+
+@pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS)
+async def test_a_body_that_cannot_be_read_leaves_no_traceback(server: Server) -> None:
+    """Cut off, or compressed: the server goes on, and a compressed body is no sign-in."""
+    for needed in server.needs.split():
+        pytest.importorskip(needed)
+    # One process, and none that starts others: Sanic's does not end where it is asked to while it does that.
+    alone = "--single-process" if server.needs == "sanic" else ""
+    server = attrs.evolve(server, command=server.command.replace("--workers 2", alone))
+    fake = FakeDescope()
+    async with fake.serve() as base_url:
+        environment = {"DESCOPE_PROJECT_ID": fake.project_id, "DESCOPE_BASE_URI": base_url}
+        async with (
+            running(server, environment) as url,
+            aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
+        ):
+            for rest in CUT.values():
+                await send_and_end(URL(url).port or 0, HEAD + rest)
+            for label, (coding, body) in COMPRESSED.items():
+                answer = await posting_with_aiohttp(session, f"{url}/sign-in", coding)(body)
+                print(label, answer.status, answer.body[:80])
+                check_problem(answer, 400, "give_up")
+            assert fake.calls == []
+            post = posting_with_aiohttp(session, f"{url}/sign-in")
+            check_session_cookies(await post(as_body(fake.sign_in("google"))))
+
+
+async def send_and_end(port: int, request: bytes) -> None:
+    """Send no more than this, and wait until the server has ended the connection as well."""
+    reader, writer = await asyncio.open_connection("localhost", port)
+    writer.write(request)
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        await reader.read()
+    writer.close()
+    await writer.wait_closed()
 
 
 # --- what a collector of errors would see
