@@ -525,8 +525,7 @@ class AiohttpTransport:
         phase, url = request.progress.phase, request.url
         if phase != "connect":
             return failure_once_sent(error, phase)
-        has_proxy = self._proxies.proxy_for(url).url is not None
-        return connect_failure(error, self._connect_timeout, has_proxy=has_proxy)
+        return connect_failure(error, self._connect_timeout, self._proxies.proxy_for(url).url)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
 from kit.certs import Authority
 from kit.servers import (
     TOKEN,
@@ -341,7 +342,7 @@ async def test_a_proxy_that_does_not_know_us_would_not_know_us_again(
     """407: nothing was sent, and sending it again would not help; nobody reads the password anywhere."""
     async with serve(answering(), GOOD.server_context()) as origin, serve(relay(guarded_proxy)) as proxy:
         error = await failure(origin.url("https"), f"http://{credentials}localhost:{proxy.port}")
-    assert_no_tunnel(error, "the proxy answered 407 to CONNECT", safe_to_retry=False)
+    assert_no_tunnel(error, f"the proxy localhost:{proxy.port} answered 407 to CONNECT", safe_to_retry=False)
     assert origin.received == b""
     assert CODE.encode() not in proxy.received
 
@@ -401,10 +402,57 @@ async def test_plain_http_does_not_go_through_a_proxy() -> None:
 
 async def test_a_proxy_that_is_not_there_may_be_asked_again() -> None:
     """Refused: nobody was reached, and somebody may be there in a second."""
+    port = unused_port()
     async with serve(answering(), GOOD.server_context()) as origin:
-        error = await failure(origin.url("https"), f"http://{USER}:{PASSWORD}@localhost:{unused_port()}")
-    assert_no_tunnel(error, "the proxy could not be reached", safe_to_retry=True)
+        error = await failure(origin.url("https"), f"http://{USER}:{PASSWORD}@localhost:{port}")
+    assert_no_tunnel(error, f"the proxy localhost:{port} could not be reached", safe_to_retry=True)
     assert origin.received == b""
+
+
+class Unresolved(AbstractResolver):
+    """Knows no host, or knows each and has no address for it."""
+
+    def __init__(self, failure: OSError | None) -> None:
+        self.asked: list[str] = []
+        self._failure = failure
+
+    async def resolve(self, host: str, *_: Any, **__: Any) -> list[ResolveResult]:
+        self.asked.append(host)
+        if self._failure is not None:
+            raise self._failure
+        return []
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+@pytest.mark.parametrize(
+    ("unresolved", "words"),
+    [(OSError("no such host"), "could not be resolved"), (None, "resolved to nothing")],
+    ids=["unknown", "no address"],
+)
+async def test_a_proxys_name_that_does_not_resolve_is_not_the_services(
+    unresolved: OSError | None, words: str
+) -> None:
+    """Only the proxy's name is looked up, so only that can be wrong, and the text has it."""
+    resolver = Unresolved(unresolved)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)) as session:
+        transport = AiohttpTransport(session, proxy=f"http://{USER}:{PASSWORD}@proxy.example:3128")
+        with pytest.raises(ConnectError) as caught:
+            await NativeOAuthFinisher(PROJECT, transport).finish(**APPLE)
+    words = f"the name of the proxy proxy.example:3128 {words}"
+    assert_no_tunnel(caught.value, words, safe_to_retry=True)
+    assert PASSWORD not in f"{caught.value!r} {caught.value}"
+    assert resolver.asked == ["proxy.example"]
+
+
+async def test_a_proxys_wrong_certificate_is_not_the_services() -> None:
+    """It is looked at first, and the text says whose it is."""
+    elsewhere = AUTHORITY.certify("elsewhere.example").server_context()
+    async with serve(answering(), elsewhere) as proxy:
+        error = await failure("https://localhost:1", proxy.url("https"))
+        assert type(error) is TLSError
+        assert f", at the proxy localhost:{proxy.port} [" in str(error)
 
 
 def saying(text: bytes) -> Script:

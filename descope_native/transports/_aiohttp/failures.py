@@ -7,6 +7,7 @@ import ssl as tls
 from typing import cast
 
 import aiohttp
+from yarl import URL
 
 from descope_native.errors import (
     ConnectError,
@@ -31,26 +32,33 @@ from descope_native.transports._lifecycle import CONNECT_REASONS
 
 
 def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per kind of failure
-    error: Exception, connect_timeout: float, *, has_proxy: bool
+    error: Exception, connect_timeout: float, proxy: URL | None
 ) -> DescopeNativeError:
-    """Why nobody was reached, the most specific kind first."""
+    """Why nobody was reached, the most specific kind first. A proxy that is to blame is named."""
+    its_name, at_proxy = "the proxy", ""
+    if proxy is not None:
+        its_name = f"the proxy {proxy.host}:{proxy.port}"
+        if (getattr(error, "host", None), getattr(error, "port", None)) == (proxy.host, proxy.port):
+            at_proxy = f", at {its_name}"
     match error:
         case aiohttp.ClientHttpProxyError():
-            problem = f"the proxy answered {error.status} to CONNECT"
+            problem = f"{its_name} answered {error.status} to CONNECT"
             return ConnectError("proxy", problem, safe_to_retry=error.status >= 500)
         case aiohttp.ClientProxyConnectionError():
-            return ConnectError("proxy", "the proxy could not be reached")
+            return ConnectError("proxy", f"{its_name} could not be reached")
         case aiohttp.ClientConnectorDNSError():
+            if proxy is not None:  # which resolves the host's name itself
+                return ConnectError("proxy", f"the name of {its_name} could not be resolved")
             return ConnectError("dns", "the host name could not be resolved")
         case aiohttp.ServerFingerprintMismatch():
-            return TLSError("the certificate does not have the expected fingerprint")
+            return TLSError(f"the certificate does not have the expected fingerprint{at_proxy}")
         case aiohttp.ClientConnectorCertificateError():
-            return TLSError(_certificate_problem(certificate_error_of(error)))
+            return TLSError(_certificate_problem(certificate_error_of(error)) + at_proxy)
         case aiohttp.ClientConnectorSSLError():
             cause = os_error_of(cast("aiohttp.ClientConnectorError", error))
             if isinstance(cause, tls.SSLEOFError | tls.SSLZeroReturnError):
-                return ConnectError("reset", "the connection was reset in the TLS handshake")
-            return TLSError(f"the TLS handshake failed ({_tls_reason(cause)})")
+                return ConnectError("reset", f"the connection was reset in the TLS handshake{at_proxy}")
+            return TLSError(f"the TLS handshake failed ({_tls_reason(cause)}){at_proxy}")
         case aiohttp.ClientConnectorError():
             # asyncio gives no number to an end of file in the TLS handshake
             lost: ConnectReason = "reset" if isinstance(os_error_of(error), ConnectionError) else "other"
@@ -60,11 +68,13 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
             return ConnectError("other", "the URL is no web address", safe_to_retry=False)
         case TimeoutError():
             return RequestTimeout("connect", connect_timeout)
-        case aiohttp.ClientError() | OSError() if has_proxy:
-            return ConnectError("proxy", "the proxy did not open a tunnel", safe_to_retry=False)
+        case aiohttp.ClientError() | OSError() if proxy is not None:
+            return ConnectError("proxy", f"{its_name} did not open a tunnel", safe_to_retry=False)
         case aiohttp.ClientError() | OSError():
             return ConnectError("reset", "the connection went before anything could be sent")
         case RuntimeError(__cause__=StopIteration()) | AssertionError(args=()):  # no address to begin with
+            if proxy is not None:
+                return ConnectError("proxy", f"the name of {its_name} resolved to nothing")
             return ConnectError("dns", "the host name resolved to nothing")
         case _:
             return TransportError("connect", f"the transport failed ({type(error).__name__})")
