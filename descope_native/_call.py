@@ -65,6 +65,9 @@ _WELL_KNOWN: Final = frozenset(
 _TO_MEND: Final = (ProjectRejectedError, TLSError, UnexpectedResponse)
 """What a deployment or a new release of somebody's has to mend: no person can."""
 
+_PERSONS_TOKENS: Final = ("refresh_jwt", "known_device_jwt", "trusted_device_jwt")
+"""What a request may have that a person or a phone has kept for long, and that may have expired."""
+
 _MAX_DRIFT_PATHS: Final = 1000
 _drift_paths: Final[set[str]] = set()
 """Drift paths that this process has logged as a WARNING."""
@@ -254,7 +257,7 @@ class Client(Generic[Request, Result]):
             self._endpoint.url,
             redactor,
             strict=self._strict and self._single_flight is None,  # else each caller judges for itself
-            is_signed_in=getattr(request, "refresh_jwt", None) is not None,
+            has_persons_token=any(getattr(request, name, None) is not None for name in _PERSONS_TOKENS),
         )
         call.status = response.status
         if not isinstance(answer, ResponseError) and (answer.drift or call.is_heard(logging.INFO)):

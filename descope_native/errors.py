@@ -247,7 +247,13 @@ class ResponseError(DescopeNativeError):
 
 
 class RejectedError(ResponseError):
-    """4xx: the service said no. Take the code as spent and let the person sign in again."""
+    """4xx: the service said no. Take the code as spent and let the person sign in again.
+
+    ``had_persons_token`` says that the request had a refresh token or a device token, so that it may be the
+    person's token that was refused, and not what the program asks for.
+    """
+
+    had_persons_token: bool = False
 
     @property
     def outcome(self) -> Outcome:
@@ -266,8 +272,9 @@ _NOT_LOOKED_AT: Final = frozenset({421, 425})
 class ProjectRejectedError(RejectedError):
     """401 or 403 that is about the project id or the auth management key, and about no person.
 
-    Told by the service's code E111119, ``Unauthorized``, where the bearer holds nothing else. Somebody has
-    to mend the configuration; take the code as spent nevertheless.
+    Told by the service's code E111119, ``Unauthorized``, where the request has no token of a person or a
+    device, which may be meant as well. Somebody has to mend the configuration; take the code as spent
+    nevertheless.
     """
 
 

@@ -120,6 +120,7 @@ def answer_for(error: DescopeNativeError) -> HttpAnswer:
     | ``safe_to_retry``          | 503    | temporarily_unavailable | send_again |
     | closed here, nothing spent | 503    | restarting              | wait       |
     | wrong project or key       | 503    | unavailable             | give_up    |
+    | refused, a person's token  | 401    | rejected                | start_over |
     | not sent, or a start, else | 503    | unavailable             | give_up    |
     | rejected                   | 401    | rejected                | start_over |
     | unknown, deadline passed   | 504    | interrupted             | start_over |
@@ -132,15 +133,17 @@ def answer_for(error: DescopeNativeError) -> HttpAnswer:
 
     The service's 429 becomes a 503: it counts requests by address, so this backend sent too many, and not
     the person. A transport that was closed mostly means that this process ends; the next one takes the same
-    request. What else was not sent and would not be next time (TLS, a proxy's 407), or a start that the
-    service refuses (a provider that is not set up), has to be mended by somebody, and takes longer than a
-    proof lives.
+    request. A start with a refresh token or a device token is refused, as a rule, because that has expired:
+    a new sign-in without it mends that. What else was not sent and would not be next time (TLS, a proxy's
+    407), or another start that the service refuses (a provider that is not set up), has to be mended by
+    somebody, and takes longer than a proof lives.
     """
     status: int
     code: ProblemCode
     step: NextStep
     retry_after = None
-    unspent = error.spends_nothing or error.outcome is Outcome.NOT_SENT
+    is_persons = getattr(error, "had_persons_token", False)  # then a refused start is as a refused finish
+    unspent = (error.spends_nothing and not is_persons) or error.outcome is Outcome.NOT_SENT
     match error:
         case InvalidRequestError(argument=argument) if argument in _NEW_WITH_EACH_SIGN_IN:
             status, code, step = 400, "invalid_proof", "start_over"

@@ -58,14 +58,15 @@ def read_answer(
     redactor: Redactor,
     *,
     strict: bool,
-    is_signed_in: bool = False,
+    has_persons_token: bool = False,
 ) -> Result | ResponseError:
     """What the answer means: a result, or an error for the caller to raise.
 
-    ``is_signed_in`` says that the bearer had a person's token beside the project id.
+    ``has_persons_token`` says that the request had a refresh token or a device token, which may be what is
+    refused.
     """
     if not 200 <= response.status < 300:
-        return _error_for(response, url, redactor, is_signed_in=is_signed_in)
+        return _error_for(response, url, redactor, has_persons_token=has_persons_token)
     result = read(response, redactor)
     if strict and not isinstance(result, UnexpectedResponse) and result.drift:
         result = not_as_documented(result)
@@ -157,7 +158,9 @@ def _describe_drift(drift: Sequence[Drift]) -> str:
     return "not as documented: " + "; ".join(places)
 
 
-def _error_for(response: HttpResponse, url: URL, redactor: Redactor, *, is_signed_in: bool) -> ResponseError:
+def _error_for(
+    response: HttpResponse, url: URL, redactor: Redactor, *, has_persons_token: bool
+) -> ResponseError:
     status, trace_id = response.status, read_trace_id(response, redactor)
     hundreds = status // 100
     if hundreds == 3:
@@ -175,9 +178,11 @@ def _error_for(response: HttpResponse, url: URL, redactor: Redactor, *, is_signe
         return RateLimitedError(
             status, trace_id, *texts, parse_retry_after(response.header_values("Retry-After"), ours)
         )
-    if status in {401, 403} and texts[0] == _UNAUTHORIZED and not is_signed_in:
+    if status in {401, 403} and texts[0] == _UNAUTHORIZED and not has_persons_token:
         return ProjectRejectedError(status, trace_id, *texts)
-    return RejectedError(status, trace_id, *texts)
+    rejection = RejectedError(status, trace_id, *texts)
+    rejection.had_persons_token = has_persons_token
+    return rejection
 
 
 def _error_texts(response: HttpResponse, redactor: Redactor) -> tuple[str | None, str | None, str | None]:

@@ -46,6 +46,12 @@ def of_a_start(error: Error) -> Error:
     return error
 
 
+def of_a_person(rejection: RejectedError) -> RejectedError:
+    """The refusal of a request that had a person's token."""
+    rejection.had_persons_token = True
+    return rejection
+
+
 TABLE: list[tuple[DescopeNativeError, tuple[int, str, str]]] = [
     (InvalidRequestError("canary"), INVALID),
     (InvalidRequestError("canary", "provider"), INVALID),
@@ -83,7 +89,10 @@ TABLE: list[tuple[DescopeNativeError, tuple[int, str, str]]] = [
     (ResponseError(200, "canary", "canary", "canary", "canary"), LOST),
     (DescopeNativeError("canary"), LOST),
     (of_a_start(RejectedError(400, "canary", "canary")), UNAVAILABLE),
+    (of_a_start(of_a_person(RejectedError(401, "canary", "E062504"))), REJECTED),
     (of_a_start(RejectedError(425)), AGAIN),
+    (of_a_start(of_a_person(RejectedError(425))), AGAIN),
+    (of_a_person(RejectedError(400)), REJECTED),
     (of_a_start(RateLimitedError(429, retry_after=3)), LIMITED),
     (of_a_start(ConnectError("dns", "canary")), AGAIN),
     (of_a_start(TLSError("canary")), UNAVAILABLE),

@@ -32,6 +32,8 @@ from descope_native import (
     StartResult,
     UnexpectedResponse,
 )
+from descope_native.http_answer import answer_for
+from descope_native.testing import FakeDescope
 
 DEEP: Any = json.loads("[" * 70 + "]" * 70)
 STARTED = {"clientId": "com.example.app", "stateId": "state-1", "nonce": "nonce-1", "implicit": True}
@@ -336,15 +338,37 @@ async def test_retry_repeats_a_start_and_never_a_rejection() -> None:
     assert len(requests) == 1
 
 
-async def test_a_refused_refresh_token_is_not_the_projects_fault() -> None:
-    """With a person's token in the bearer, "Unauthorized" may be about that."""
+@pytest.mark.parametrize("token", ["refresh_jwt", "known_device_jwt", "trusted_device_jwt"])
+async def test_a_persons_refused_token_is_not_the_projects_fault(token: str) -> None:
+    """With one in the request "Unauthorized" may be about that, and a new sign-in without it may work."""
     said = HttpResponse(401, (), as_json({"errorCode": "E111119"}))
     starter, _ = starting(said, said)
     with pytest.raises(ProjectRejectedError):
         await starter.start(provider="google")
+    given: dict[str, Any] = {token: "r.e.f"}
     with pytest.raises(RejectedError) as caught:
-        await starter.start(provider="google", refresh_jwt="r.e.f")
+        await starter.start(provider="google", **given)
     assert type(caught.value) is RejectedError
+    answer = answer_for(caught.value)
+    assert (answer.status, answer.next) == (401, "start_over")
+    assert answer_for(pickle.loads(pickle.dumps(caught.value))) == answer
+
+
+async def test_a_step_up_with_an_expired_token_is_for_the_person_to_begin_anew() -> None:
+    """The stand-in refuses a token as the service does, on start and on finish."""
+    seconds = [1_800_000_000.0]
+    fake = FakeDescope(clock=lambda: seconds[0], refresh_lifetime=100)
+    transport = InMemoryTransport(fake)
+    finisher = NativeOAuthFinisher(fake.project_id, transport)
+    refresh_jwt = (await finisher.finish(**fake.sign_in("google").as_arguments())).refresh_jwt
+    seconds[0] += 1000
+    with pytest.raises(RejectedError) as expired:
+        await NativeOAuthStarter(fake.project_id, transport).start(provider="google", refresh_jwt=refresh_jwt)
+    with pytest.raises(RejectedError) as stale:
+        await finisher.finish(**fake.sign_in("google").as_arguments(), known_device_jwt="old")
+    for error in (expired.value, stale.value):
+        assert type(error) is RejectedError
+        assert answer_for(error).next == "start_over"
 
 
 # --- what is told of it
