@@ -34,15 +34,14 @@ from descope_native.errors import (
     InvalidRequestError,
     Outcome,
     Phase,
-    ProjectRejectedError,
     RejectedError,
     ResponseError,
-    TLSError,
     TransportError,
     UnexpectedResponse,
     outcome_in,
 )
 from descope_native.events import CallEvent
+from descope_native.http_answer import answer_for
 from descope_native.models import Drift, none_if_empty
 from descope_native.retrying import Retry
 from descope_native.transports import HttpResponse, Progress, Transport
@@ -61,9 +60,6 @@ _WELL_KNOWN: Final = frozenset(
     {"apple", "discord", "facebook", "github", "gitlab", "google", "linkedin", "microsoft", "slack"}
 )
 """Providers that a log may name. A custom one's name may be a customer's."""
-
-_TO_MEND: Final = (ProjectRejectedError, TLSError, UnexpectedResponse)
-"""What a deployment or a new release of somebody's has to mend: no person can."""
 
 _PERSONS_TOKENS: Final = ("refresh_jwt", "known_device_jwt", "trusted_device_jwt")
 """What a request may have that a person or a phone has kept for long, and that may have expired."""
@@ -404,8 +400,16 @@ def _is_ours(error: BaseException) -> bool:
 
 def _failure_level(error: BaseException) -> int:
     """An ERROR is for somebody to mend; a person's sign-in that failed is a WARNING."""
-    is_foreign = isinstance(error, Exception) and not _is_ours(error)
-    return logging.ERROR if is_foreign or isinstance(error, _TO_MEND) else logging.WARNING
+    match error:
+        case InvalidRequestError():
+            # What is in a request may be anybody's, who must not wake somebody with it.
+            is_to_mend = error.argument is None
+        case DescopeNativeError():
+            is_unexplained = isinstance(error, UnexpectedResponse) or type(error) is TransportError
+            is_to_mend = is_unexplained or answer_for(error).next == "give_up"
+        case _:
+            is_to_mend = isinstance(error, Exception)  # and no cancellation
+    return logging.ERROR if is_to_mend else logging.WARNING
 
 
 def _drift_level(drift: tuple[Drift, ...]) -> int:

@@ -10,14 +10,22 @@ from kit.support import GOOGLE, PROJECT, as_json
 from descope_native import (
     CallEvent,
     ConnectError,
+    ConnectionLost,
     HttpRequest,
     HttpResponse,
     InMemoryTransport,
     InvalidRequestError,
     NativeOAuthFinisher,
+    NativeOAuthStarter,
+    ProjectRejectedError,
+    RateLimitedError,
     RejectedError,
     Retry,
+    ServerError,
     TLSError,
+    TransportClosed,
+    TransportError,
+    UnexpectedResponse,
 )
 
 SESSION = as_json({"sessionJwt": "s.e.s"})
@@ -91,7 +99,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 
 async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> None:
-    """Refused, no such host and a proxy's 407 are told apart; a certificate is an ERROR. Each says more."""
+    """Refused, no such host, a proxy's 407 and a certificate are told apart. Each says more."""
     failures = [
         ConnectError("refused", "x"),
         ConnectError("dns", "x"),
@@ -110,9 +118,61 @@ async def test_each_reason_is_another_line(caplog: pytest.LogCaptureFixture) -> 
     assert told == [
         ("WARNING", 'refused problem="x"'),
         ("WARNING", 'dns problem="x"'),
-        ("WARNING", 'proxy problem="x"'),
+        ("ERROR", 'proxy problem="x"'),
         ("ERROR", 'tls problem="expired"'),
     ]
+
+
+def of_a_person(rejection: RejectedError) -> RejectedError:
+    rejection.had_persons_token = True
+    return rejection
+
+
+@pytest.mark.parametrize(
+    ("error", "at_finish", "at_start"),
+    [
+        (ConnectError("proxy", "x", safe_to_retry=False), "ERROR", "ERROR"),
+        (ConnectError("proxy", "x"), "WARNING", "WARNING"),
+        (TransportError("connect", "x"), "ERROR", "ERROR"),
+        (TransportError("wait", "x"), "ERROR", "ERROR"),
+        (TransportClosed("connect", "x"), "WARNING", "WARNING"),
+        (ConnectionLost("wait", "x"), "WARNING", "WARNING"),
+        (ProjectRejectedError(401), "ERROR", "ERROR"),
+        (RejectedError(400), "WARNING", "ERROR"),
+        (of_a_person(RejectedError(400)), "WARNING", "WARNING"),
+        (RateLimitedError(429), "WARNING", "WARNING"),
+        (ServerError(503), "WARNING", "WARNING"),
+        (UnexpectedResponse(200, "x"), "ERROR", "ERROR"),
+        (UnexpectedResponse(200, "x", is_damaged=True), "ERROR", "ERROR"),
+        (ZeroDivisionError(), "ERROR", "ERROR"),
+    ],
+    ids=repr,
+)
+async def test_what_somebody_has_to_mend_is_an_error(
+    caplog: pytest.LogCaptureFixture, error: Exception, at_finish: str, at_start: str
+) -> None:
+    """A start that the service refuses is one: as a rule, its provider is not set up."""
+
+    def fail(_: HttpRequest) -> HttpResponse:
+        raise error
+
+    transport = InMemoryTransport(fail)
+    with pytest.raises(type(error)):
+        await NativeOAuthFinisher(PROJECT, transport).finish(**GOOGLE)
+    with pytest.raises(type(error)):
+        await NativeOAuthStarter(PROJECT, transport).start(provider="google")
+    assert [level for level, _ in lines(caplog)] == [at_finish, at_start]
+
+
+async def test_a_refused_argument_is_an_error_only_where_no_request_can_hold_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The timeout is the program's; whoever posts a provider to an endpoint wakes nobody."""
+    finishing, _ = finisher(lambda _: HttpResponse(200))
+    for wrong in ({"timeout": -1}, {"provider": ""}, {"known_device_jwt": "\n"}, {"code": 5}):
+        with pytest.raises(InvalidRequestError):
+            await finishing.finish(**{**GOOGLE, **wrong})
+    assert [level for level, _ in lines(caplog)] == ["ERROR", "WARNING", "WARNING", "WARNING"]
 
 
 async def test_no_transport_can_break_the_line(caplog: pytest.LogCaptureFixture) -> None:
