@@ -64,6 +64,10 @@ _WELL_KNOWN: Final = frozenset(
 _PERSONS_TOKENS: Final = ("refresh_jwt", "known_device_jwt", "trusted_device_jwt")
 """What a request may have that a person or a phone has kept for long, and that may have expired."""
 
+_THEIRS: Final = (Exception, asyncio.CancelledError, BaseExceptionGroup)
+"""What somebody's metrics or log handler may raise, which costs nobody a session. Neither is awaited, so a
+cancellation of the task itself is not among it: that comes out of an ``await`` only."""
+
 _MAX_DRIFT_PATHS: Final = 1000
 _drift_paths: Final[set[str]] = set()
 """Drift paths that this process has logged as a WARNING."""
@@ -362,10 +366,11 @@ class Call:
             **facts,
         )
         if self._on_call is not None:
-            try:
-                self._on_call(event)
-            except Exception:  # noqa: BLE001 -- nobody's metrics cost anybody a session
-                _log.exception("on_call failed")
+            with suppress(*_THEIRS):
+                try:
+                    self._on_call(event)
+                except _THEIRS:
+                    _log.exception("on_call failed")
         facts = attrs.asdict(event, recurse=False)
         del facts["phases"]
         extra = {f"descope_{name}": value for name, value in facts.items()}
@@ -374,7 +379,7 @@ class Call:
             told["problem"] = json.dumps(event.problem)  # it has spaces
         line = " ".join(f"{name}={value}" for name, value in told.items())
         line = "".join(char if char.isprintable() else "?" for char in line)  # a transport may be anybody's
-        with suppress(Exception):  # no handler of somebody's costs anybody a session
+        with suppress(*_THEIRS):
             _log.log(level, "%s %s", event.operation, line, extra=extra)
 
 
@@ -385,10 +390,10 @@ class _TimedProgress(Progress):
         self.__dict__.setdefault("began", []).append((value, now()))  # the phase is its one attribute
         super().__setattr__(name, value)
 
-    def seconds(self) -> dict[Phase, float]:
+    def seconds(self) -> dict[str, float]:
         began: list[tuple[Phase, float]] = self.__dict__["began"]
         ends = [*(at for _, at in began[1:]), now()]
-        spent: dict[Phase, float] = {}
+        spent: dict[str, float] = {}
         for (phase, at), end in zip(began, ends, strict=True):
             spent[phase] = round(spent.get(phase, 0.0) + end - at, 6)
         return spent

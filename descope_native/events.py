@@ -6,8 +6,13 @@ from typing import Literal
 import attrs
 
 from descope_native.errors import ConnectReason, Phase
+from descope_native.models import FrozenDict
 
 __all__ = ["CallEvent"]
+
+
+def _frozen(seconds: Mapping[str, float]) -> FrozenDict[float]:
+    return FrozenDict(seconds)
 
 
 @attrs.frozen(kw_only=True)
@@ -42,7 +47,7 @@ class CallEvent:
     status: int | None = None
     phase: Phase
     elapsed: float
-    phases: Mapping[Phase, float]
+    phases: FrozenDict[float] = attrs.field(converter=_frozen)
     attempts: int
     host: str
     provider: str | None = None

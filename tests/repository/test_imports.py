@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
     "models": {"_tokens", "errors"},
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},
-    "events": {"errors"},
+    "events": {"errors", "models"},
     "http_answer": {"errors"},
     "single_flight": {"_clock", "_numbers", "errors"},
     "retrying": {"_clock", "_numbers", "errors"},

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import pickle
 from typing import Any
 
 import pytest
@@ -56,6 +57,85 @@ async def test_a_cancelled_call_is_counted_too() -> None:
     assert (event.outcome, event.error, event.phase) == ("unknown", "CancelledError", "wait")
     assert event.phases.keys() >= {"pool", "wait"}
     assert all(seconds >= 0 for seconds in event.phases.values())
+
+
+async def test_an_event_does_not_change() -> None:
+    """It may be kept, shared and put into a set, with the seconds in it."""
+    finishing, events = finisher(lambda _: HttpResponse(200, (), SESSION))
+    await finishing.finish(**GOOGLE)
+    (event,) = events
+    with pytest.raises(TypeError):
+        event.phases["pool"] = 0.0
+    assert len({event, pickle.loads(pickle.dumps(event))}) == 1
+
+
+def refusing(_: object) -> bool:
+    raise RuntimeError("a filter of somebody's")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ValueError("metrics"),
+        asyncio.CancelledError(),
+        BaseExceptionGroup("metrics", [asyncio.CancelledError()]),
+    ],
+    ids=lambda failure: type(failure).__name__,
+)
+@pytest.mark.parametrize("filtering", [False, True], ids=["", "and a filter"])
+async def test_what_a_callback_raises_costs_nobody_a_session(
+    caplog: pytest.LogCaptureFixture, failure: BaseException, filtering: bool
+) -> None:
+    """Also where the log of it fails. The line of the call comes all the same."""
+
+    def count(_: CallEvent) -> None:
+        raise failure
+
+    caplog.set_level(logging.INFO)
+    logger = logging.getLogger("descope_native")
+    if filtering:
+        logger.addFilter(refusing)
+    transport = InMemoryTransport(lambda _: HttpResponse(200, (), SESSION))
+    try:
+        result = await NativeOAuthFinisher(PROJECT, transport, on_call=count).finish(**GOOGLE)
+    finally:
+        logger.removeFilter(refusing)
+    assert result.session_jwt == "s.e.s"
+    told = [line.partition(" ")[0] for _, line in lines(caplog)]
+    assert told == ([] if filtering else ["on_call", "finish"])
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit])
+async def test_what_ends_the_program_comes_out_of_a_callback(failure: type[BaseException]) -> None:
+    """It is no mistake in the metrics."""
+
+    def count(_: CallEvent) -> None:
+        raise failure
+
+    transport = InMemoryTransport(lambda _: HttpResponse(200, (), SESSION))
+    with pytest.raises(failure):
+        await NativeOAuthFinisher(PROJECT, transport, on_call=count).finish(**GOOGLE)
+
+
+async def test_a_callback_that_fails_does_not_hide_a_cancellation() -> None:
+    """The caller's own comes out of the call, whatever the callback raises then."""
+    arrived = asyncio.Event()
+
+    async def never(_: HttpRequest) -> HttpResponse:
+        arrived.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    def count(_: CallEvent) -> None:
+        raise asyncio.CancelledError("metrics")
+
+    call = asyncio.create_task(
+        NativeOAuthFinisher(PROJECT, InMemoryTransport(never), on_call=count).finish(**GOOGLE)
+    )
+    await arrived.wait()
+    call.cancel("caller")
+    with pytest.raises(asyncio.CancelledError, match="caller"):
+        await call
 
 
 async def test_one_event_for_all_attempts() -> None:
