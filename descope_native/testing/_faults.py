@@ -16,6 +16,7 @@ _MAX_DELAY: Final = 86_400
 _MAX_WAITING: Final = 1000
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")  # §5.5
+_FRAMING: Final = {"content-length", "transfer-encoding"}
 
 
 @attrs.frozen(kw_only=True)
@@ -27,7 +28,7 @@ class Fault:
         drop: the connection ends ``"before"`` the service looks at the request, ``"after"`` it did, or
             ``"halfway"`` through the answer's body.
         status: answer with this, ``headers`` and ``body`` instead.
-        headers: of that answer; pairs, or a mapping.
+        headers: of that answer; pairs, or a mapping. The server sets ``Content-Length`` itself.
         body: of that answer.
         applied: whether the request takes effect (a code is spent) although its own answer is not sent:
             with ``drop="after"`` it does, with a ``status`` it does not, unless given.
@@ -56,6 +57,8 @@ class Fault:
             raise ValueError("status is from 200 to 599")
         if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in self.headers):
             raise ValueError("headers are names and values of one line each, in text that can be encoded")
+        if any(name.lower() in _FRAMING for name, _ in self.headers):
+            raise ValueError("headers has no Content-Length and no Transfer-Encoding: the server sets them")
         unanswered = self.drop in {"before", "after"}
         if unanswered and self.status is not None:
             raise ValueError("drop leaves no room for a status, unless it is 'halfway'")

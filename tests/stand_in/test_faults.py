@@ -264,6 +264,7 @@ async def test_another_process_asks_for_faults_and_reads_the_calls(asking: Askin
 
 
 ONE_LINE: Final = "headers are names and values of one line each, in text that can be encoded"
+FRAMED: Final = "headers has no Content-Length and no Transfer-Encoding: the server sets them"
 WRONG_FAULTS: Final[list[tuple[dict[str, Any] | bytes, str]]] = [
     (
         {"kind": "bad"},
@@ -291,6 +292,9 @@ WRONG_FAULTS: Final[list[tuple[dict[str, Any] | bytes, str]]] = [
     ({"status": 200, "headers": {"a b": "c"}}, ONE_LINE),
     ({"status": 200, "headers": {"a\n": "c"}}, ONE_LINE),
     ({"status": 200, "headers": {"": "c"}}, ONE_LINE),
+    ({"status": 200, "headers": {"Content-Length": "abc"}}, FRAMED),
+    ({"status": 200, "headers": {"content-length": ""}}, FRAMED),
+    ({"status": 200, "headers": {"Transfer-Encoding": "chunked"}}, FRAMED),
     ({"status": 200, "body": "\ud83d"}, "body is text that cannot be encoded"),
     (b'{"fields": ' + b'{"a":' * 100 + b"1" + b"}" * 101, "the body is not a JSON object"),
 ]
