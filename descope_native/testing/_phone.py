@@ -1,6 +1,7 @@
 """The phone, and the provider whose dialog it shows: what start gave goes in, a proof comes out."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -9,6 +10,9 @@ import attrs
 from descope_native.testing._json import Json, RefusedError, check_text
 from descope_native.testing._settings import Settings, remember
 from descope_native.testing._users import apple_user_json
+
+PROVIDER: Final = re.compile(r"[ -~]{1,100}")
+"""What a provider may be called, wherever one is named."""
 
 _CLIENT_ID: Final = "com.example."
 
@@ -58,7 +62,7 @@ class Started:
     def provider(self) -> str:
         """Who knows this client id."""
         provider = self.client_id.removeprefix(_CLIENT_ID)
-        if provider in {"", self.client_id}:
+        if provider == self.client_id or not PROVIDER.fullmatch(provider):
             raise RefusedError(409, "E011004", "no provider knows this client id")
         return provider
 

@@ -1,18 +1,15 @@
 """The service between start and finish."""
 
-import re
 from collections.abc import Mapping
 from types import NoneType
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
 from descope_native.testing._json import Json, RefusedError, optional, required
-from descope_native.testing._phone import Grant, Providers, Started, check_nonce, client_id_at
+from descope_native.testing._phone import PROVIDER, Grant, Providers, Started, check_nonce, client_id_at
 from descope_native.testing._settings import Settings, remember
 from descope_native.testing._users import parse_apple_user_json
-
-_PROVIDER: Final = re.compile(r"[ -~]{1,100}")
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +59,7 @@ class SignIns:
 
     def begin(self, provider: str, *, implicit: bool) -> Started:
         """Mint a state and a nonce."""
-        if not _PROVIDER.fullmatch(provider):
+        if not PROVIDER.fullmatch(provider):
             raise RefusedError(400, "E011004", "provider is 100 characters of printable ASCII at most")
         implicit = implicit or provider == "google"
         started = Started(

@@ -148,6 +148,8 @@ async def test_somebody_elses_id_token_does_not_finish_a_strangers_sign_in() -> 
         ({"implicit": "yes"}, 400, "implicit has the wrong type"),
         ({"stateId": 1}, 400, "state_id has the wrong type"),
         ({"clientId": "com.example."}, 409, "no provider knows this client id"),
+        ({"clientId": "com.example.a\nb"}, 409, "no provider knows this client id"),
+        ({"clientId": "com.example." + "x" * 101}, 409, "no provider knows this client id"),
         ({"clientId": "1234.apps.example.net"}, 409, "no provider knows this client id"),
         ({"hashNonce": 1}, 400, "hashNonce has the wrong type"),
         ({"user": {"email": ""}}, 400, "user.email is empty"),
