@@ -35,11 +35,12 @@ class Call:
     """One request as the stand-in saw it, everything masked that may be secret.
 
     Attributes:
-        method: as sent.
+        method: as sent; a long one is masked.
         path: as sent, without a query; long segments are masked.
-        headers: pairs.
+        headers: pairs; of those that are shown, long words are masked.
         body: the JSON object that was sent, its values masked; None if it was no such thing.
-        status: of the answer; None if the connection was dropped instead.
+        status: of the answer, also where the caller did not wait for it; None if the connection was dropped
+            instead.
         error: the code and message of an error answer, else None.
     """
 
@@ -56,12 +57,9 @@ def record(request: HttpRequest, answer: HttpResponse | None) -> Call:
     body = parse_object(request.body)
     headers = list(request.headers.items())[:_MAX_ITEMS]
     return Call(
-        method=request.method,
+        method=_name(request.method),
         path=_path(request),
-        headers=tuple(
-            (_name(name), _text(value) if name.lower() in _HARMLESS_HEADERS else _MASK)
-            for name, value in headers
-        ),
+        headers=tuple((_name(name), _header(name.lower(), value)) for name, value in headers),
         body=body and {_name(key): _value(key, value) for key, value in list(body.items())[:_MAX_ITEMS]},
         status=answer.status if answer else None,
         error=_error(answer),
@@ -74,10 +72,10 @@ def append(records: list[Any], new: object) -> None:
     del records[:-_MAX_RECORDS]
 
 
-def access_line(request: HttpRequest, answer: HttpResponse | None, seconds: float) -> str:
-    """The call in one line for a log."""
-    outcome = str(answer.status) if answer else "dropped"
-    parts = [_text(request.method), _path(request), outcome, f"{seconds * 1000:.1f} ms", _error(answer)]
+def access_line(request: HttpRequest, answer: HttpResponse | str, seconds: float) -> str:
+    """The call in one line for a log: with its answer, or a word for why there was none."""
+    outcome, error = (answer, None) if isinstance(answer, str) else (str(answer.status), _error(answer))
+    parts = [_name(request.method), _path(request), outcome, f"{seconds * 1000:.1f} ms", error]
     return " ".join(filter(None, parts))
 
 
@@ -87,6 +85,14 @@ def _path(request: HttpRequest) -> str:
 
 def _name(text: str) -> str:
     return _MASK if len(text) >= _SECRET_LENGTH else _text(text)
+
+
+def _header(name: str, value: str) -> str:
+    if name not in _HARMLESS_HEADERS:
+        return _MASK
+    # That of a region is as long as a state, and no secret.
+    words = [value] if name == "x-descope-project-id" else map(_name, value.split(" "))
+    return _text(" ".join(words))
 
 
 def _value(key: str, value: object) -> object:

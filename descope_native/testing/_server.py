@@ -122,8 +122,11 @@ class _Reception:
             answer = await self.service(asked)
         except RefusedError as refusal:
             answer = refusal.as_response(("Connection", "close"))
+        except asyncio.CancelledError:
+            _LOGGER.info(access_line(asked, "abandoned", loop.time() - began))
+            raise
         except DroppedError as dropped:
-            _LOGGER.info(access_line(asked, None, loop.time() - began))
+            _LOGGER.info(access_line(asked, "dropped", loop.time() - began))
             return await _drop(request, dropped.answer)
         _LOGGER.info(access_line(asked, answer, loop.time() - began))
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)

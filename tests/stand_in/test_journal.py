@@ -89,10 +89,21 @@ async def test_what_is_as_long_as_a_state_is_masked_wherever_it_stands() -> None
         assert (call.path, dict(call.body or {})) == (f"/{shown}", {"provider": shown, shown: "[masked]"})
 
 
+async def test_long_words_are_masked_in_what_a_client_says_of_itself() -> None:
+    """Its version is no secret, and what is as long as a state may be one; a project id never is."""
+    fake = FakeDescope()
+    headers = {"User-Agent": f"app/1.0 {SECRET} Python/3.13", "x-descope-project-id": "Puse1" + "2" * 27}
+    url = URL("http://localhost" + START)
+    await fake(HttpRequest(method=SECRET, url=url, headers=headers, body=b"", timeout=5))
+    (call,) = fake.calls
+    assert dict(call.headers) == {**headers, "User-Agent": "app/1.0 [masked] Python/3.13"}
+    assert call.method == "[masked]"
+
+
 async def test_odd_text_is_shown_in_one_line_of_a_bounded_length() -> None:
     """Neither a terminal nor a log is steered by what somebody sends."""
     fake = FakeDescope()
-    await asked(fake, "/a%1B%0Ab", {"User-Agent": "x\n" * 1000}, {"provider": "\x1b[2J"})
+    await asked(fake, "/a%1B%0Ab", {"User-Agent": "x\n " * 1000}, {"provider": "\x1b[2J"})
     (call,) = fake.calls
     assert call.path == "/a��b"
     assert call.body == {"provider": "�[2J"}

@@ -238,6 +238,29 @@ async def test_each_request_is_one_line_of_the_log(caplog: pytest.LogCaptureFixt
     ]
 
 
+@pytest.mark.parametrize("length", [2, 500], ids=["the answer", "its own body"])
+async def test_a_request_whose_caller_gives_up_is_a_line_too(
+    caplog: pytest.LogCaptureFixture, length: int
+) -> None:
+    """Whether it waits for the answer or was still sending."""
+    caplog.set_level("INFO", "descope_native.testing")
+    fake = FakeDescope()
+    fake.fail_next(Fault(delay=30))
+    async with fake.serve() as base_url:
+        _, writer = await asyncio.open_connection("localhost", URL(base_url).port)
+        head = f"POST {FINISH} HTTP/1.1\r\n{HERE}\r\n{JSON}\r\nContent-Length: {length}\r\n\r\n"
+        writer.write(f"{head}{{}}".encode())
+        async with asyncio.timeout(10):
+            while length == 2 and not fake.calls:
+                await asyncio.sleep(0.001)
+            writer.close()
+            await writer.wait_closed()
+            while not caplog.records:
+                await asyncio.sleep(0.001)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert re.fullmatch(rf"POST {FINISH} abandoned \d+\.\d ms", line)
+
+
 async def test_what_is_no_http_is_not_quoted(caplog: pytest.LogCaptureFixture) -> None:
     """It is answered, and whatever it was stays out of the log."""
     async with FakeDescope().serve() as base_url:
