@@ -26,6 +26,7 @@ from descope_native.testing.transport_contract import (
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "transports.md").read_text(encoding="utf-8")
 (GOOD,) = re.findall(r"<!-- pytest: my_transport.py -->\n```python\n(.*?)```", GUIDE, re.DOTALL)
+BOUND = "                        if len(body) > MAX_BODY"
 PROMISES = Promises(
     can_prove_not_sent=False,
     reuses_connections=False,
@@ -85,6 +86,18 @@ async def joining_headers(inner: Transport, request: HttpRequest) -> HttpRespons
     for name, value in answer.headers:
         joined[name] = f"{joined[name]}, {value}" if name in joined else value
     return attrs.evolve(answer, headers=joined)
+
+
+async def stripping_bodies(inner: Transport, request: HttpRequest) -> HttpResponse:
+    answer = await inner.send(request)
+    return attrs.evolve(answer, body=answer.body.strip())
+
+
+async def knowing_one_spelling_of_chunked(inner: Transport, request: HttpRequest) -> HttpResponse:
+    answer = await inner.send(request)
+    if answer.header_values("Transfer-Encoding") in ([], ["chunked"]):
+        return answer
+    return attrs.evolve(answer, body=b"%x\r\n%s\r\n0\r\n\r\n" % (len(answer.body), answer.body))
 
 
 async def swallowing_cancellation(inner: Transport, request: HttpRequest) -> HttpResponse:
@@ -189,7 +202,27 @@ FAULTS: dict[str, tuple[OpenTransport, str, str]] = {
     "an unbounded body": (
         changed("MAX_BODY = 1024 * 1024", "MAX_BODY = 1 << 40"),
         "a_body_without_end_is_given_up",
-        "a body of 16 MiB was read",
+        "a body of 16 MiB in chunks was read",
+    ),
+    "an unbounded body of a known length": (
+        changed(BOUND, f"{BOUND} and answer.content_length is None"),
+        "a_body_without_end_is_given_up",
+        "a body of 16 MiB of a known length was read",
+    ),
+    "an unbounded body to the end of the connection": (
+        changed(BOUND, f'{BOUND} and "Connection" not in answer.headers'),
+        "a_body_without_end_is_given_up",
+        "a body of 16 MiB to the end of the connection was read",
+    ),
+    "a body stripped": (
+        around(stripping_bodies),
+        "a_body_is_handed_over_as_it_came",
+        "a body was changed",
+    ),
+    "chunks known by one spelling": (
+        around(knowing_one_spelling_of_chunked),
+        "bodies_end_where_they_say",
+        "a body in chunks, with a capital",
     ),
     "a body undone": (
         changed("auto_decompress=False", "auto_decompress=True"),

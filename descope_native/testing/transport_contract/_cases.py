@@ -56,6 +56,14 @@ _SHORT: Final = 0.25
 
 _MORE_THAN_ANY_LIMIT: Final = 16 * 1024 * 1024
 
+_PIECE: Final = b" " * 65536
+_FLOODS: Final[dict[str, tuple[str, bytes, bytes]]] = {
+    "in chunks": ("Transfer-Encoding: chunked", b"%x\r\n%s\r\n" % (len(_PIECE), _PIECE), b"0\r\n\r\n"),
+    "of a known length": (f"Content-Length: {_MORE_THAN_ANY_LIMIT}", _PIECE, b""),
+    "to the end of the connection": ("Connection: close", _PIECE, b""),
+}
+"""For each way to say where a body ends: the header, a piece of the body, and what comes after the last."""
+
 
 def _case(*promised: str) -> Callable[[Body], Body]:
     def register(body: Body) -> Body:
@@ -177,9 +185,9 @@ async def lines_of_one_name_stay_apart(kit: Kit) -> None:
 
 @_case()
 async def a_body_is_handed_over_as_it_came(kit: Kit) -> None:
-    """No content coding is undone: what is small on the wire may be a gigabyte."""
+    """With the space around it. No content coding is undone: what is small on the wire may be a gigabyte."""
     bomb = gzip.compress(b" " * 5_000_000)
-    for body, lines in ((bytes(range(256)), []), (bomb, ["Content-Encoding: gzip"])):
+    for body, lines in ((b"\r\n " + bytes(range(256)) + b" \r\n", []), (bomb, ["Content-Encoding: gzip"])):
         async with serve(_saying(answer(200, body, *lines))) as server, kit.transport() as transport:
             call = await kit.call(transport, server)
             require(call.answer is not None and call.answer.body == body, f"a body was changed: {call.end}")
@@ -199,8 +207,10 @@ async def bodies_end_where_they_say(kit: Kit) -> None:
         connection.finish()
 
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    in_chunks = chunked(SESSION[:7], SESSION[7:]) + b"0\r\n\r\n"
     ways = {
-        "in chunks": _saying(chunked(SESSION[:7], SESSION[7:]) + b"0\r\n\r\n"),
+        "in chunks": _saying(in_chunks),
+        "in chunks, with a capital": _saying(in_chunks.replace(b"chunked", b"Chunked")),  # RFC 9112 §7
         "in pieces": _after_request(in_pieces),
         "to the end of the connection": _after_request(until_the_end),
         "after interim answers": _saying(hints * 3 + answer(200, SESSION)),
@@ -308,7 +318,11 @@ async def a_refusal_counts_without_its_body(kit: Kit) -> None:
             connection.send(b"1\r\n \r\n")
             await asyncio.sleep(0.01)
 
-    ways = {"cut": (cut, 5.0), "slow": (slow, _SHORT), "endless": (_flood(400), 20.0)}
+    ways: dict[str, tuple[Callable[[Connection], object], float]] = {
+        "cut": (cut, 5.0),
+        "slow": (slow, _SHORT),
+    }
+    ways |= {f"endless {framing}": (_flood(400, framing), 20.0) for framing in _FLOODS}
     for way, (act, timeout) in ways.items():
         async with serve(_after_request(act)) as server, kit.transport() as transport:
             call = await kit.call(transport, server, timeout=timeout)
@@ -318,30 +332,29 @@ async def a_refusal_counts_without_its_body(kit: Kit) -> None:
             )
 
 
-def _flood(
-    status: int, piece: bytes = b"10000\r\n" + b" " * 65536 + b"\r\n"
-) -> Callable[[Connection], object]:
-    """Sends a body that never ends, as fast as it is taken; up to more than anybody may keep."""
+def _flood(status: int, framing: str) -> Callable[[Connection], object]:
+    """Sends a body as fast as it is taken, and ends it beyond what anybody may keep."""
+    header, piece, end = _FLOODS[framing]
 
     async def act(connection: Connection) -> None:
-        connection.send(chunked(status=status))
-        for _ in range(
-            _MORE_THAN_ANY_LIMIT // len(piece)
-        ):  # what is sent to somebody who has gone is dropped
+        connection.send(f"HTTP/1.1 {status} Whatever\r\n{header}\r\n\r\n".encode())
+        for _ in range(_MORE_THAN_ANY_LIMIT // len(_PIECE)):  # what is sent to who has gone is dropped
             connection.send(piece)
             await connection.taken()
-        connection.send(b"0\r\n\r\n")
+        connection.send(end)
+        connection.finish()
 
     return act
 
 
 @_case()
 async def a_body_without_end_is_given_up(kit: Kit) -> None:
-    """At the transport's own limit, long before memory is short."""
-    async with serve(_after_request(_flood(200))) as server, kit.transport() as transport:
-        call = await kit.call(transport, server, timeout=20)
-        require(call.answer is None, "a body of 16 MiB was read")
-        require(call.failed(UnexpectedResponse), f"a body beyond any limit: {call.end}")
+    """At the transport's own limit, long before memory is short, wherever the body is said to end."""
+    for framing in _FLOODS:
+        async with serve(_after_request(_flood(200, framing))) as server, kit.transport() as transport:
+            call = await kit.call(transport, server, timeout=20)
+            require(call.answer is None, f"a body of 16 MiB {framing} was read")
+            require(call.failed(UnexpectedResponse), f"a body beyond any limit {framing}: {call.end}")
 
 
 @_case()
