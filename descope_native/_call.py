@@ -25,6 +25,7 @@ from yarl import URL
 
 from descope_native._clock import now
 from descope_native._numbers import is_positive
+from descope_native._providers import WELL_KNOWN
 from descope_native._service.answers import Result, not_as_documented, read_answer, read_trace_id
 from descope_native._service.endpoint import make_endpoint
 from descope_native._service.operations import Operation
@@ -55,11 +56,6 @@ _log.addHandler(logging.NullHandler())  # whether and where to log is the applic
 
 Request = TypeVar("Request", bound=attrs.AttrsInstance)
 
-
-_WELL_KNOWN: Final = frozenset(
-    {"apple", "discord", "facebook", "github", "gitlab", "google", "linkedin", "microsoft", "slack"}
-)
-"""Providers that a log may name. A custom one's name may be a customer's."""
 
 _PERSONS_TOKENS: Final = ("refresh_jwt", "known_device_jwt", "trusted_device_jwt")
 """What a request may have that a person or a phone has kept for long, and that may have expired."""
@@ -288,7 +284,7 @@ class Call:
         self.trace_id: str | None = None
         self._operation = operation
         self._host = host
-        self._provider = provider if isinstance(provider, str) and provider in _WELL_KNOWN else "custom"
+        self._provider = provider if isinstance(provider, str) and provider in WELL_KNOWN else "custom"
         self._on_call = on_call
         self._attempts = 0
         self._progress = Progress("pool")

@@ -19,6 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "_numbers": set(),
     "_clock": set(),
     "_tokens": set(),
+    "_providers": set(),
     "errors": set(),
     "transports": {"errors"},
     "transports._lifecycle": {"_clock", "_numbers", "errors", "transports"},
@@ -28,7 +29,9 @@ ARROWS: dict[str, set[str]] = {
     },
     "transports.memory": {"errors", "transports", "transports._lifecycle"},
     "transports.httpx": {"_clock", "_numbers", "errors", "transports", "transports._lifecycle"},
-    "transports.recording": {"errors", "transports", "transports._lifecycle", "transports.memory"},
+    "transports.recording": {
+        *("_providers", "errors", "transports", "transports._lifecycle", "transports.memory")
+    },
     "models": {"_tokens", "errors"},
     "converters": {"_tokens", "models"},
     "_service": {"_tokens", "_version", "converters", "errors", "models", "transports"},
@@ -37,7 +40,8 @@ ARROWS: dict[str, set[str]] = {
     "single_flight": {"_clock", "_numbers", "errors"},
     "retrying": {"_clock", "_numbers", "errors"},
     "_call": {
-        *("_clock", "_numbers", "_service", "errors", "events", "http_answer", "models", "retrying"),
+        *("_clock", "_numbers", "_providers", "_service", "errors", "events", "http_answer", "models"),
+        "retrying",
         *("single_flight", "transports", "transports._lifecycle", "transports.aiohttp"),
     },
     "finisher": {"_call", "_service", "errors", "models"},
