@@ -46,8 +46,13 @@ def parts_of(token: str) -> list[dict[str, Any]]:
     return [json.loads(base64.urlsafe_b64decode(part + "==")) for part in token.split(".")[:2]]
 
 
-def requested(body: bytes = b"{}", path: str = "/v1/auth/oauth/native/finish") -> HttpRequest:
-    return HttpRequest(method="POST", url=URL(f"http://localhost{path}"), headers={}, body=body, timeout=5)
+def requested(
+    body: bytes = b"{}",
+    path: str = "/v1/auth/oauth/native/finish",
+    headers: dict[str, str] | None = None,
+) -> HttpRequest:
+    url = URL(f"http://localhost{path}")
+    return HttpRequest(method="POST", url=url, headers=headers or {}, body=body, timeout=5)
 
 
 def text_of(file: Path) -> str:
@@ -135,20 +140,40 @@ async def test_each_key_of_the_contract_is_shown_or_hidden(file: Path, level: in
 
 
 async def test_an_unknown_key_is_hidden_unless_it_is_named(file: Path) -> None:
-    """Its name is shown where it is a word, since that is how one learns of it; its value is not."""
+    """Neither its name, which may be a person's or a customer's, nor its value."""
     body = {"newFlag": True, "newText": "Ada", "x1": {"y": 1}, "claims": {"newFlag": True, "newText": "Ada"}}
     assert await shown(file, body) == {
-        "newFlag": False,
-        "newText": "[redacted]",
+        "key1": False,
+        "key2": "[redacted]",
         "key3": {"key1": 0},
         "claims": {"key1": False, "key2": "[redacted]"},
     }
     assert await shown(file, body, show=["newFlag", "x1"]) == {
         "newFlag": True,
-        "newText": "[redacted]",
+        "key2": "[redacted]",
         "x1": {"y": 1},
         "claims": {"newFlag": True, "key2": "[redacted]"},
     }
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("createdTime",),
+        ("claims", "createdTime"),
+        ("user", "customAttributes", "createdTime"),
+        ("user", "user", "createdTime"),
+        ("idpResponse", "idpOIDCClaims", "exp"),
+        ("idpResponse", "createdTime"),
+    ],
+    ids=".".join,
+)
+async def test_a_key_is_one_of_the_contract_only_in_its_object(file: Path, path: tuple[str, ...]) -> None:
+    """What customers put under such a key of their own is nobody's to show."""
+    body: Any = 1700000000
+    for key in reversed(path):
+        body = {key: body}
+    assert "1700000000" not in json.dumps(await shown(file, body))
 
 
 async def test_a_provider_is_shown_only_where_it_was_asked_for(file: Path) -> None:
@@ -161,7 +186,7 @@ async def test_a_key_or_word_that_was_sent_is_hidden(file: Path) -> None:
     """A service may quote what it was sent, where a name of a key or of a cookie is expected."""
     user = json.dumps({"name": {"firstName": "Ada"}})
     request = requested(
-        json.dumps({"code": "E061301", "user": user, "stateId": "lovelace", "more": [1]}).encode()
+        json.dumps({"code": "E061301", "user": user, "stateId": "lovelace", "more": [1, True]}).encode()
     )
     body = {"Ada": 1, "xlovelacex": 2, "errorCode": "E061301", "cookieName": "velace"}
     entry = await recorded(file, json.dumps(body).encode(), request)
@@ -173,13 +198,47 @@ async def test_a_key_or_word_that_was_sent_is_hidden(file: Path) -> None:
     }
 
 
+SENT: dict[str, HttpRequest] = {
+    "a code": requested(b'{"code": "SecretLetters"}'),
+    "a state in other letters": requested(b'{"stateId": "sEcReTlEtTeRs"}'),
+    "a custom provider": requested(b'{"provider": "SecretLetters"}'),
+    "a key": requested(headers={"Authorization": "Bearer P2:SecretLetters"}),
+    "a refresh token": requested(headers={"Authorization": "Bearer P2:key:SecretLetters"}),
+    "a device token": requested(headers={"x-descope-known-device-token": "SecretLetters"}),
+}
+
+
+@pytest.mark.parametrize("sent", SENT)
+async def test_nothing_that_was_sent_is_shown_wherever_it_comes_back(file: Path, sent: str) -> None:
+    """As a key, a word, the name of a header or of a cookie, in upper and in lower case."""
+    name = "secretletters"
+    token = jwt({name: 1, "drn": name})
+    body = {name: 1, "cookieName": name, "user": {name: True, "status": name}, "sessionJwt": token}
+    headers = ((name, "5"), (f"X-{name}", "5"), ("Set-Cookie", f"{name}=a.b.c"))
+    entry = await recorded(file, HttpResponse(200, headers, json.dumps(body).encode()), SENT[sent])
+    assert name not in text_of(file).lower()
+    assert name not in str(parts_of(entry["answer"]["body"]["sessionJwt"]))
+
+
+@pytest.mark.parametrize("code", ['"0481516234"', "481516234", '"x481516234x"'])
+async def test_a_number_that_was_sent_is_not_shown(file: Path, code: str) -> None:
+    """Be it spelled as a text or as a number, here or there."""
+    body = {"cookieMaxAge": 481516234, "sessionJwt": jwt({"exp": 481516234, "iat": 5})}
+    headers = (("Set-Cookie", "DS=a.b.c; Path=/; Max-Age=481516234"), ("Retry-After", "481516"))
+    answer = HttpResponse(200, headers, json.dumps(body).encode())
+    entry = await recorded(file, answer, requested(b'{"code": %s}' % code.encode()))
+    assert "481516" not in text_of(file)
+    assert entry["answer"]["headers"][0] == ["Set-Cookie", "DS=e30.e30.c; Path=/"]
+    assert parts_of(entry["answer"]["body"]["sessionJwt"])[1] == {"exp": 0, "iat": 5}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
         ("firstSeen", 1, 0),
-        ("createdTime", True, False),
-        ("createdTime", 2**53, 0),
-        ("createdTime", 1.5, 0.0),
+        ("cookieMaxAge", True, False),
+        ("cookieMaxAge", 2**53, 0),
+        ("cookieMaxAge", 1.5, 0.0),
         ("cookieName", 1, 0),
         ("sessionJwt", ["a.b.c"], ["[redacted]"]),
         ("sessionJwt", "", ""),
@@ -196,8 +255,9 @@ async def test_what_is_odd_stays_as_odd(file: Path, key: str, value: Any, expect
 
 
 async def test_a_token_keeps_its_form_and_the_claims_that_name_nobody(file: Path) -> None:
-    """As many parts, the same times and names of claims, a signature of the same length, which is another."""
-    token = jwt({"exp": 1700000600, "iat": 1700000000, "drn": "DS", "sub": "U1", "email": "ada@example.com"})
+    """As many parts, the same times, names of claims that are everybody's, and another signature as long."""
+    claims = {"exp": 1700000600, "iat": 1700000000, "drn": "DS", "sub": "U1", "email": "ada@example.com"}
+    token = jwt({**claims, "AdaLovelace": "U1", "createdTime": 1700000000})
     other = (await shown(file, {"sessionJwt": token}))["sessionJwt"]
     head, claims = parts_of(other)
     assert head == {"alg": "RS256", "kid": "[redacted]", "typ": "JWT"}
@@ -207,6 +267,8 @@ async def test_a_token_keeps_its_form_and_the_claims_that_name_nobody(file: Path
         "drn": "DS",
         "sub": "[redacted]",
         "email": "[redacted]",
+        "key6": "[redacted]",
+        "key7": 0,
     }
     assert other.split(".")[2] == "cmVkYWN0ZWQc"[:11] + "c"
     assert len(other.split(".")[2]) == len(token.split(".")[2])
@@ -275,8 +337,22 @@ async def test_a_request_is_recorded_in_words(file: Path) -> None:
     }
     entry = await recorded(file, b"", requested(b"[]", "/elsewhere"))
     assert (entry["operation"], entry["provider"], entry["proof"]) == ("other", None, None)
-    entry = await recorded(file, b"", requested(b'{"provider": "Ada Lovelace", "idToken": "a.b.c"}'))
-    assert (entry["provider"], entry["proof"]) == ("[redacted]", "idToken")
+
+
+async def test_providers_are_told_apart_and_custom_ones_not_told(file: Path) -> None:
+    """A recording with one is not played to another, and no other value hides a well-known name."""
+    session = InMemoryTransport(lambda _: HttpResponse(200, (), b'{"sessionJwt": "a.b.c"}'))
+    for provider in ("Ada Lovelace", "google"):
+        asked: dict[str, Any] = {"provider": provider, "state_id": "login-google-123", "code": "c"}
+        await NativeOAuthFinisher("P2", RecordingTransport(session, file)).finish(**asked)
+    first, second = (json.loads(line) for line in text_of(file).splitlines())
+    assert first["provider"] == first["request"]["body"]["provider"] == "custom-7674"
+    assert second["provider"] == second["request"]["body"]["provider"] == "google"
+    finisher = NativeOAuthFinisher("P2", ReplayTransport(file))
+    with pytest.raises(InvalidRequestError, match=r"provider custom-011e .* provider custom-7674"):
+        await finisher.finish(provider="Charles Babbage", state_id="s", code="c")
+    for provider in ("google", "Ada Lovelace"):
+        await finisher.finish(provider=provider, state_id="s", code="c")
 
 
 def test_only_its_owner_can_read_it(file: Path) -> None:
@@ -287,8 +363,13 @@ def test_only_its_owner_can_read_it(file: Path) -> None:
 
 async def test_a_file_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     """Before a code is sent."""
-    with pytest.raises(InvalidRequestError, match=r"cannot be written \(Is a directory\)"):
-        RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200)), tmp_path)
+    for file, why in {
+        tmp_path: "Is a directory",
+        Path("/dev/full"): "No space left on device",
+        tmp_path / "a\0b": "no name of a file",
+    }.items():
+        with pytest.raises(InvalidRequestError, match=rf"cannot be written \({why}\)"):
+            RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200)), file)
 
 
 def put_a_folder_there(file: Path) -> None:
@@ -297,11 +378,21 @@ def put_a_folder_there(file: Path) -> None:
 
 
 async def test_a_session_is_not_lost_for_a_recording(file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Where the disk is full, say: it is logged, and the answer handed over."""
+    """Where the disk is full, say: it is logged and counted, and the answer handed over."""
     transport = RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200, (), b"{}")), file)
     put_a_folder_there(file)
     assert (await transport.send(requested())).body == b"{}"
     assert "a call could not be recorded (IsADirectoryError)" in caplog.text
+    assert transport.lost == 1
+
+
+async def test_what_could_not_be_played_is_not_recorded(file: Path) -> None:
+    """One line of it, and no line of the file would be."""
+    await recorded(file, b"{}")
+    transport = RecordingTransport(InMemoryTransport(lambda _: HttpResponse(99)), file)
+    await transport.send(requested())
+    assert transport.lost == 1
+    assert (await ReplayTransport(file).send(requested())).body == b"{}"
 
 
 # --- what is played
@@ -368,6 +459,22 @@ async def test_an_error_of_another_kind_is_played_as_what_is_proved(file: Path) 
         await ReplayTransport(file).send(requested())
 
 
+async def test_a_reason_of_somebody_elses_is_not_shown(file: Path) -> None:
+    """It may be anything; nor is what a transport's own kinds carry."""
+
+    class OwnError(TransportError):
+        reason = "ada"
+
+    reason: Any = "ada"
+    await recorded(file, ConnectError(reason, "ada"))
+    await recorded(file, OwnError("wait", "ada"))
+    assert "ada" not in text_of(file)
+    replay = ReplayTransport(file)
+    with pytest.raises(ConnectError) as raised:
+        await replay.send(requested())
+    assert raised.value.reason == "other"
+
+
 async def test_a_refusal_is_played_with_its_wait(file: Path) -> None:
     """What an app does about a rate limit can be tested."""
     body = b'{"errorCode": "E130429", "errorDescription": "https://docs.example"}'
@@ -426,18 +533,37 @@ async def test_calls_of_one_kind_are_played_in_order(file: Path) -> None:
             for answer in (
                 "[1]",
                 '{"status": "200", "headers": []}',
+                '{"status": 99, "headers": []}',
+                '{"status": 200.0, "headers": []}',
                 '{"status": 200, "headers": [["Date", 5]]}',
                 '{"status": 200, "headers": [["Date"]]}',
                 '{"status": 200, "headers": [], "bytes": 3000000000}',
                 '{"status": 200, "headers": [], "bytes": "9"}',
             )
         ),
+        *(
+            f'{{"version": 1, "operation": "", "provider": null, "proof": null, "failure": {failure}}}'
+            for failure in (
+                '{"error": "TLSError"}',
+                '{"error": "ConnectionLost", "phase": "bogus"}',
+                '{"error": "ConnectionLost", "phase": ["wait"]}',
+                '{"error": ["ConnectionLost"], "phase": "wait"}',
+                '{"error": "ConnectError", "phase": "connect", "reason": "ada", "safe_to_retry": true}',
+                '{"error": "ConnectError", "phase": "connect", "reason": "dns", "safe_to_retry": "ada"}',
+                '{"error": "RequestTimeout", "phase": "wait", "seconds": "NaN"}',
+                '{"error": "RequestTimeout", "phase": "wait", "seconds": 1%s}' % ("0" * 400),
+                '{"error": "UnexpectedResponse", "phase": "read", "status": "x"}',
+                '{"error": "UnexpectedResponse", "phase": "read", "status": 99}',
+            )
+        ),
+        "[" * 100_000,
     ],
+    ids=lambda line: line[-60:],
 )
 def test_a_file_that_is_no_recording_is_refused_at_once(file: Path, line: str) -> None:
     """With the number of its line and without its text."""
     asked = '{"version": 1, "operation": "", "provider": null, "proof": null'
-    good = asked + ', "answer": {"status": 1, "headers": []}}'
+    good = asked + ', "answer": {"status": 200, "headers": []}}'
     file.write_text(f"{good}\n{line}\n")
     with pytest.raises(InvalidRequestError, match=r"^line 2 of the recording is none of version 1$"):
         ReplayTransport(file)
@@ -448,5 +574,14 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="cannot be read"):
         ReplayTransport(tmp_path / "nothing")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
-    with pytest.raises(InvalidRequestError, match="cannot be read"):
-        ReplayTransport(tmp_path / "binary")
+    for name in ("binary", "a\0b"):
+        with pytest.raises(InvalidRequestError, match="cannot be read"):
+            ReplayTransport(tmp_path / name)
+
+
+async def test_a_file_without_a_call_is_a_recording_of_nothing(file: Path) -> None:
+    """As a recorder leaves it that was opened and not used."""
+    await recorded(file, b"{}")
+    RecordingTransport(InMemoryTransport(lambda _: HttpResponse(200)), file)
+    replay = ReplayTransport(file)
+    assert (await replay.send(requested())).body == b"{}"
