@@ -16,7 +16,7 @@ from descope_native._cli.output import BAD_INPUT, flush
 _EPILOG: Final = """\
 exit codes:
   0    a session or a state was given (fake: stopped as asked)
-  1    the stand-in could not be served, a check of a transport failed, or the output not be written
+  1    the stand-in could not be served, a check of a transport failed, or output or recording not be written
   2    bad input; nothing was sent
   3    nothing is spent (nobody was reached, a rate limit, or a start that may be repeated); try again
   4    the service said no; the person signs in again

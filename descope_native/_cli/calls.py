@@ -20,7 +20,7 @@ from descope_native import (
     StartResult,
     Transport,
 )
-from descope_native._cli.output import print_finished, print_started
+from descope_native._cli.output import FAILED, complain, print_finished, print_started
 from descope_native.converters import make_converter
 from descope_native.transports.recording import RecordingTransport
 
@@ -36,7 +36,7 @@ def start(options: argparse.Namespace) -> int:
     else:
         print("a sign-in has begun (--json prints it whole):")
         print_started(result)
-    return 0
+    return FAILED if options.is_unrecorded else 0
 
 
 async def _start(options: argparse.Namespace, login_options: dict[str, Any] | None) -> StartResult:
@@ -56,7 +56,7 @@ def finish(options: argparse.Namespace) -> int:
     else:
         print("a session (--json prints it whole):")
         print_finished(result)
-    return 0
+    return FAILED if options.is_unrecorded else 0
 
 
 async def _finish(options: argparse.Namespace, request: dict[str, Any]) -> FinishResult:
@@ -67,8 +67,16 @@ async def _finish(options: argparse.Namespace, request: dict[str, Any]) -> Finis
 
 @contextlib.asynccontextmanager
 async def _transport(options: argparse.Namespace) -> AsyncGenerator[Transport]:
+    recorder = None
     async with AiohttpTransport.open() as network:
-        yield RecordingTransport(network, options.record) if options.record else network
+        try:
+            recorder = RecordingTransport(network, options.record) if options.record else None
+            yield recorder or network
+        finally:
+            options.is_unrecorded = recorder is not None and recorder.lost > 0
+            if options.is_unrecorded:
+                with contextlib.suppress(OSError):  # a session has come, perhaps
+                    complain(f"descope-native: the call could not be written to {options.record}")
 
 
 def _project_id(options: argparse.Namespace) -> str:

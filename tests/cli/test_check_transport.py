@@ -2,12 +2,14 @@
 
 import asyncio
 import json
+import shutil
 import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from commands import FINISH, finishing, here, secret_of
+from commands import FINISH, START, finishing, here, secret_of
+from kit.servers import Connection, after_request, answer, serve, session
 
 from descope_native import NativeOAuthFinisher
 from descope_native.testing import FakeDescope
@@ -99,10 +101,37 @@ async def test_a_real_sign_in_is_recorded(tmp_path: Path) -> None:
     assert (await finisher.finish(provider="google", state_id="s", id_token="t")).first_seen
 
 
-def test_a_recording_that_cannot_be_written_ends_it_before_anything_is_sent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [".", "/dev/full"])
+def test_a_recording_that_cannot_be_written_ends_it_before_anything_is_sent(file: str) -> None:
     """The code is still good."""
-    done = here(*FINISH, "--record", str(tmp_path), stdin="code")
+    done = here(*FINISH, "--record", file, stdin="code")
     assert (done.code, "the recording cannot be written" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "data", "code", "told"),
+    [
+        (FINISH, session(), 1, "a session"),
+        (START, answer(200, {"stateId": "s"}), 1, "a sign-in has begun"),
+        (FINISH, answer(400), 4, ""),
+    ],
+)
+async def test_a_recording_that_is_lost_on_the_way_is_told(
+    tmp_path: Path, command: tuple[str, ...], data: bytes, code: int, told: str
+) -> None:
+    """Where the disk fills up meanwhile, say: what has come is printed, and the exit code is not 0."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+
+    def act(connection: Connection) -> None:
+        shutil.rmtree(folder)
+        connection.send(data)
+
+    async with serve(after_request(act)) as server:
+        arguments = (*command, "--base-url", server.url(), "--record", str(folder / "file"))
+        done = await asyncio.to_thread(here, *arguments, stdin="code")
+    assert (done.code, told in done.out) == (code, True)
+    assert f"descope-native: the call could not be written to {folder / 'file'}\n" in done.err
 
 
 def test_a_module_that_cannot_be_imported_says_why(folder: Path) -> None:
