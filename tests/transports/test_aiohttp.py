@@ -136,6 +136,8 @@ async def test_an_error_while_connecting_is_taken_for_this(row: Any, has_proxy: 
         ConnectionResetError,
     }:
         reason, again = "proxy", False
+    if has_proxy and reason == "dns":  # its name was to be resolved, not the service's
+        reason = "proxy"
 
     class Raising(aiohttp.TCPConnector):
         async def connect(self, *_: object) -> Any:
