@@ -273,7 +273,7 @@ def is_in_the_repository(words: list[str]) -> bool:
         case ["python", "-m", module, *_]:
             path = ROOT / module.replace(".", "/")
             return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
-        case ["python", script]:
+        case ["python", script, *_]:
             return (ROOT / script).is_file()
         case _:
             return False
