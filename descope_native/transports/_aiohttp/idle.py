@@ -16,8 +16,8 @@ _MIN_LEARNED: Final = 0.2
 """Seconds. What is closed earlier was not closed for idling."""
 
 _SHARE: Final = 0.9
-_ON_ITS_WAY: Final = 0.05
-"""Of a limit that was announced or seen, this share is used, less the seconds that a request may take."""
+_TRANSIT: Final = 0.05
+"""A connection is reused for 90 % of the peer's idle timeout, less 0.05 s for the request to arrive."""
 
 _TIMEOUT: Final = re.compile(r"(?:^|[,;\s])timeout\s*=\s*\"?(\d{1,9})", re.ASCII | re.IGNORECASE)
 
@@ -49,7 +49,7 @@ class IdleLimits:
         if known.learned is not None and now() - known.learned_at > _FORGET:
             known.learned = None
         limits = [limit for limit in (known.announced, known.learned) if limit is not None]
-        return min([self._configured, *(max(limit * _SHARE - _ON_ITS_WAY, 0.0) for limit in limits)])
+        return min([self._configured, *(max(limit * _SHARE - _TRANSIT, 0.0) for limit in limits)])
 
     def heed(self, origin: URL, headers: Iterable[tuple[str, str]]) -> None:
         """Take note of ``Keep-Alive: timeout=N``, where an answer has it; the last answer counts."""

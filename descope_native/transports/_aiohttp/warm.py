@@ -20,10 +20,13 @@ _LEAD: Final = 5.0
 where that is less."""
 
 _LOOK_EVERY: Final = 1.0
+"""Seconds between two looks at a connection."""
+
 _SHORT_LIFE: Final = 2.0
+"""Seconds. A connection that nobody used and that was closed sooner counts as failed."""
+
 _MAX_PAUSE: Final = 60.0
-"""Seconds. Where a connection could not be opened, or nobody used it and its peer closed it or it lived
-shorter than this, the pause before the next one doubles up to this."""
+"""Seconds. The pause doubles after each failure, up to this."""
 
 _WARN_AFTER: Final = 10
 """Failures in a row, of either kind, after which the log is told once. It takes some minutes."""
