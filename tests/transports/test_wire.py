@@ -412,7 +412,7 @@ async def test_two_lengths_are_none() -> None:
     async with serve(drip(twice)) as server, AiohttpTransport.open() as transport:
         error = await failure(transport, server.url(), timeout=9)
     assert isinstance(error, UnexpectedResponse)
-    assert str(error).startswith("the answer is not HTTP")
+    assert str(error).startswith("the answer has two lengths")
 
 
 @pytest.mark.parametrize("borrowed", [False, True], ids=["its own", "borrowed"])

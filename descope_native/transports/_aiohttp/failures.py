@@ -27,7 +27,7 @@ from descope_native.transports._aiohttp.internals import (
     failure_of,
     os_error_of,
 )
-from descope_native.transports._aiohttp.wire import HeadTooLong
+from descope_native.transports._aiohttp.wire import HeadRefused
 from descope_native.transports._lifecycle import CONNECT_REASONS
 
 
@@ -82,7 +82,7 @@ def connect_failure(  # noqa: C901, PLR0911, PLR0912 -- a table: one case per ki
 
 def failure_once_sent(error: Exception, phase: Phase) -> DescopeNativeError:
     """What it means that this was raised, once the request may have left."""
-    if isinstance(error, HeadTooLong):
+    if isinstance(error, HeadRefused):
         return UnexpectedResponse(0, error.message, is_damaged=True)
     if isinstance(error, HttpProcessingError):
         return UnexpectedResponse(0, "the answer is not HTTP", is_damaged=True)

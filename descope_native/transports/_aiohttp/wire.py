@@ -37,8 +37,8 @@ _TOO_MANY_HEADERS: Final = f"the answer has more than {MAX_HEADERS} headers"
 _UNKNOWN_END: Final = BodyEnd(b"")
 
 
-class HeadTooLong(HttpProcessingError):
-    """It may well be HTTP, but goes beyond a limit, which its message names."""
+class HeadRefused(HttpProcessingError):
+    """It may well be HTTP, but it goes beyond a limit or tells two lengths; its message says which."""
 
 
 class Wire(asyncio.Protocol):
@@ -156,20 +156,20 @@ class Wire(asyncio.Protocol):
         self._line_at = max(self._line_at, head.rfind(b"\n", self._searched) + 1)
         self._searched = len(head)  # so that a head that comes byte by byte is looked through once
         if len(head) - self._line_at > MAX_LINE:
-            self._refuse(HeadTooLong(message=_LINE_TOO_LONG))
+            self._refuse(HeadRefused(message=_LINE_TOO_LONG))
         elif len(head) > MAX_HEAD:
-            self._refuse(HeadTooLong(message=_HEAD_TOO_LARGE))
+            self._refuse(HeadRefused(message=_HEAD_TOO_LARGE))
 
     def _check_head(self, head: bytes, rest: bytes) -> None:
         lines = head.split(b"\n")
         if any(len(line) > MAX_LINE for line in lines):
-            self._refuse(HeadTooLong(message=_LINE_TOO_LONG))
+            self._refuse(HeadRefused(message=_LINE_TOO_LONG))
         elif len(head) > MAX_HEAD:
-            self._refuse(HeadTooLong(message=_HEAD_TOO_LARGE))
+            self._refuse(HeadRefused(message=_HEAD_TOO_LARGE))
         elif len(lines) - 3 > MAX_HEADERS:  # the first line, the empty one, and what is behind it
-            self._refuse(HeadTooLong(message=_TOO_MANY_HEADERS))
+            self._refuse(HeadRefused(message=_TOO_MANY_HEADERS))
         elif (body := BodyEnd(head)).has_two_lengths:
-            self._refuse(HttpProcessingError(message=_TWO_LENGTHS))
+            self._refuse(HeadRefused(message=_TWO_LENGTHS))
         else:
             self.body = body
             self.is_clean = body.is_over
