@@ -107,11 +107,11 @@ def decode_answer(body: bytes, cls: type[attrs.AttrsInstance]) -> tuple[Any, lis
     """Strictly first, so that an answer as documented pays nothing. Raises as `decode_json` does."""
     drift: list[Drift] = []
     try:
-        answer = decode_json(body)
+        answer: Any = decode_json(body)
     except ValueError:
         answer, drift = _decode_leniently(body)
         body = body.replace(b"\0", b"")  # it may have been UTF-16
-    if type(answer) is dict and _BACKSLASH in body and _HALF_PAIR_ESCAPE.search(body):
-        answer, half_pairs = replace_half_pairs(cls, cast("dict[str, Any]", answer))
-        drift += half_pairs
+    if _BACKSLASH in body and _HALF_PAIR_ESCAPE.search(body) and type(answer) is dict:
+        replaced, half_pairs = replace_half_pairs(cls, cast("dict[str, Any]", answer))
+        return replaced, [*drift, *half_pairs]
     return answer, drift
