@@ -100,7 +100,7 @@ def read_start(response: HttpResponse, redactor: Redactor) -> StartResult | Unex
     answer, drift = read
     missing = "no state"
     error_id = answer.get("errorId")
-    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not redactor.is_in(error_id):
+    if isinstance(error_id, str) and _ERROR_ID.fullmatch(error_id) and not redactor.finds_secret_in(error_id):
         missing = f"no state, and the errorId {error_id}"
     return _structure(StartResult, answer, drift, response, missing)
 
@@ -108,7 +108,7 @@ def read_start(response: HttpResponse, redactor: Redactor) -> StartResult | Unex
 def read_trace_id(response: HttpResponse, redactor: Redactor) -> str | None:
     """The id that the vendor's support asks for, where the answer has a harmless one."""
     trace_id = response.header("cf-ray")
-    if trace_id and _TRACE_ID.fullmatch(trace_id) and not redactor.is_in(trace_id):
+    if trace_id and _TRACE_ID.fullmatch(trace_id) and not redactor.finds_secret_in(trace_id):
         return trace_id
     return None
 
@@ -195,7 +195,7 @@ def _error_texts(response: HttpResponse, redactor: Redactor) -> tuple[str | None
         return None, None, None
     error = cast("dict[str, Any]", error)
     code = error.get("errorCode")
-    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or redactor.is_in(code):
+    if not isinstance(code, str) or not _ERROR_CODE.fullmatch(code) or redactor.finds_secret_in(code):
         code = None
     return code, _text(error.get("errorDescription"), redactor), _text(error.get("errorMessage"), redactor)
 

@@ -55,7 +55,7 @@ class Redactor:
         # Twice as many are read, or a secret that the cut goes through could not be told for one.
         return WITHHELD if shown and self._is_quoted_in(text[: 2 * _MAX_SHOWN]) else shown
 
-    def is_in(self, name: str) -> bool:
+    def finds_secret_in(self, name: str) -> bool:
         """Whether an error code or a trace id has a secret in it. Fewer than six characters are chance."""
         name = _fold(name)
         secrets, all_secrets = self._secrets
