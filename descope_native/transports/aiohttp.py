@@ -384,25 +384,29 @@ class AiohttpTransport:
 
     async def _connect_anew(self, outgoing: Outgoing) -> ConnectError | None:
         """Open a connection, while the youngest in the pool stays there for the calls that come meanwhile."""
-        youngest: Connection | None = None
+        opened: list[Connection] = []  # here whoever is cancelled finds what has been opened meanwhile
+
+        async def open_one() -> None:
+            opened.append(await connect(self._connector, outgoing.destination, [], self._connect_limits))
+
+        connecting = asyncio.create_task(open_one())
         try:
-            while True:
-                opened = connect(self._connector, outgoing.destination, [], self._connect_limits)
-                connecting = asyncio.create_task(opened)
-                try:
-                    await asyncio.sleep(0)
-                except asyncio.CancelledError:  # pragma: no cover -- in this very turn of the loop
-                    connecting.cancel()
-                    raise
-                if not connecting.done():  # the pool had none: only what is new takes longer
-                    break
-                if youngest is not None:  # each look makes it young to aiohttp, so it would stay for good
-                    youngest.close()
-                youngest = connecting.result()
+            await asyncio.sleep(0)
+            while connecting.done():  # it came from the pool: only what is new takes longer
+                await connecting
+                for older in opened[:-1]:  # each look makes it young to aiohttp, so it would stay for good
+                    older.close()
+                del opened[:-1]
+                connecting = asyncio.create_task(open_one())
+                await asyncio.sleep(0)
+            while opened:
+                opened.pop().release()
+            await connecting
+            outgoing.take(opened.pop())
         finally:
-            if youngest is not None:
-                youngest.release()
-        outgoing.take(await connecting)
+            connecting.cancel()
+            for connection in opened:
+                connection.close()
         if outgoing.wire is not None:  # the pool is full, and has given what was just put back
             outgoing.drop_connection()
             return await self._connect(outgoing)

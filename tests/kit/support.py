@@ -294,7 +294,7 @@ def nothing_said() -> Iterator[None]:
         sys.unraisablehook = before
 
 
-async def cancelled_after(steps: int, call: "asyncio.Task[FinishResult]") -> bool:
+async def cancelled_after(steps: int, call: "asyncio.Task[Any]") -> bool:
     """Whether it was cancelled, and not over before."""
     for _ in range(steps):
         if call.done():

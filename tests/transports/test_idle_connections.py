@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from kit.certs import GOOD, OURS, Authority
 from kit.servers import Connection, Script, Server, answer, answering, serve, unused_port
-from kit.support import PROJECT, finish, settled
+from kit.support import PROJECT, cancelled_after, finish, nothing_said, settled
 from yarl import URL
 
 from descope_native import (
@@ -576,6 +576,20 @@ async def test_warming_by_hand_is_kept_up() -> None:
     ):
         await transport.warm(URL(server.url()))
         await server.until(lambda: len(server.connections) >= 2)
+
+
+async def test_a_transport_that_closes_while_a_connection_is_renewed_leaves_none_open() -> None:
+    """Whatever the keeper is at: an old one looked at, or the next one just opened."""
+    async with serve(kept()) as server:
+        with nothing_said():
+            for steps in range(40):
+                async with AiohttpTransport.open() as transport:
+                    await finish(transport, server.url())
+                    renewal = asyncio.create_task(transport._open_another(URL(server.url())))
+                    await cancelled_after(steps, renewal)
+                    await asyncio.wait([renewal])
+                    del renewal
+        await server.all_gone()
 
 
 async def test_an_origin_that_could_not_be_reached_is_kept_warm_once_it_can_be() -> None:
