@@ -156,7 +156,7 @@ class RecordingTransport:
         self._inner = inner
         self._file = Path(file)
         self._show = frozenset(show)
-        self.lost = 0
+        self.lost: int = 0
         try:
             self._append(" ")  # a full disk takes nothing, and says so; to JSON a space is nothing
         except (OSError, ValueError) as error:
