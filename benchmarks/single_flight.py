@@ -23,9 +23,9 @@ from benchmarks.measure import Costs, Ratio, Settings, interleaved, main, ratio
 from descope_native import HttpResponse, InMemoryTransport, NativeOAuthFinisher, SingleFlight
 from descope_native.single_flight import RedisStore
 
-GUARDED: Final = "guarded"
-UNGUARDED: Final = "unguarded"
-IN_A_TASK: Final = "unguarded, in a task of its own"
+GUARDED: Final = "a guarded call"
+UNGUARDED: Final = "an unguarded one"
+IN_A_TASK: Final = "one in a task"
 LED: Final = "a led call over Redis, beyond an unguarded one"
 ROUND_TRIP: Final = "a round trip to it"
 
@@ -86,7 +86,7 @@ def dearer_by(costs: Costs, other: str) -> Ratio:
     extra = [(a - b) * 1e6 for a, b in zip(costs[GUARDED], costs[other], strict=True)]
     low, value, high = statistics.quantiles(extra, n=4)
     medians = {name: statistics.median(costs[name]) * 1e6 for name in (GUARDED, other)}
-    name = f"µs by which a guarded call in memory is dearer than one that is {other}"
+    name = f"µs by which {GUARDED} in memory is dearer than {other}"
     return Ratio("single flight", name, value, low, high, 10, "<=", medians, "µs")
 
 
