@@ -91,6 +91,20 @@ async def test_the_description_covers_every_path(asking: Asking) -> None:
             assert reply.status != 404
 
 
+@both_ways
+async def test_what_is_told_of_a_faults_numbers_is_what_is_taken(asking: Asking) -> None:
+    """A client that somebody generates from the document sends no fault that is refused, nor misses one."""
+    operation = openapi()["paths"]["/stand-in/fail-next"]["post"]
+    bounds = operation["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    least, most = bounds["status"]["minimum"], bounds["status"]["maximum"]
+    shortest = bounds["delay"]["minimum"]
+    taken = [{"status": least}, {"status": most}, {"delay": shortest}]
+    refused = [{"status": least - 1}, {"status": most + 1}, {"delay": shortest - 0.001}]
+    async with asking(FakeDescope()) as client:
+        assert [(await client.post("/stand-in/fail-next", fault)).status for fault in taken] == [200] * 3
+        assert [(await client.post("/stand-in/fail-next", fault)).status for fault in refused] == [400] * 3
+
+
 # --- on a developer's machine, whose browser is open
 
 
