@@ -50,7 +50,8 @@ class SingleFlight:
     **Afterwards**, for ``remember`` seconds, a session is given again without a call, and an error whose
     outcome is ``REJECTED`` or ``UNKNOWN`` is raised again. After that, until ten minutes are over, the proof
     is still not sent: a `TransportError` with outcome ``UNKNOWN`` says that it was. Whatever proves that the
-    proof is still good (``NOT_SENT``, or ``safe_to_retry`` as for a rate limit) is forgotten at once.
+    proof is still good (``NOT_SENT``, or ``safe_to_retry`` as for a rate limit) is forgotten at once; where a
+    store fails just then, that proof counts as sent.
 
     **Across workers**, with a ``store``: one claims the proof and sends it, the others ask the store for
     the result, ten times a second at most, within their deadlines. Where a worker dies before it has told
@@ -115,8 +116,6 @@ class SingleFlight:
         self._flights: dict[bytes, Flight[Any]] = {}
         self._closing: set[Flight[Any]] = set()
         self._memory = Memory(self._remember, max_entries)
-        self._max_entries = max_entries
-        self._unreleased: dict[bytes, bytes] = {}
 
     async def run(
         self,
@@ -154,8 +153,7 @@ class SingleFlight:
             flight: Flight[T] | None = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = Flight(ticket.phase, deadline)
-                mark = self._unreleased.pop(key, b"")
-                claim = Claim(self._terms, seal, codec, mark) if self._terms and seal else None
+                claim = Claim(self._terms, seal, codec) if self._terms and seal else None
                 flight.task = loop.create_task(self._fly(key, flight, send, claim))
                 await self._wait(loop, flight, ticket, None)
                 return unwrap(cast("Told[T]", flight.told))  # it is set before the flight lands
@@ -210,7 +208,7 @@ class SingleFlight:
                     told = Told(error=error)
             self._tell(key, flight, told, keep=is_ours)  # or the worker whose it is remembers it
             if claim is not None and claim.may_be_stored:
-                await self._close(key, claim, flight)
+                await self._close(claim, flight)
         finally:
             if flight.told is None:
                 ended = TransportError(flight.phase(), "the call was ended from outside")
@@ -224,7 +222,7 @@ class SingleFlight:
         if keep and self._remember and not told.is_forgotten:
             self._memory.keep(key, told if told.error is None else told.anew(flight.phase()))
 
-    async def _close(self, key: bytes, claim: Claim[T], flight: Flight[T]) -> None:
+    async def _close(self, claim: Claim[T], flight: Flight[T]) -> None:
         """Store what was told. Those who wait are kept waiting for that, but not for a slow store."""
         told = cast("Told[T]", flight.told)
         loop = asyncio.get_running_loop()
@@ -232,8 +230,7 @@ class SingleFlight:
         timer = loop.call_later(left, flight.land)
         self._closing.add(flight)  # or nobody might hold the task
         try:
-            if not await claim.close(told) and len(self._unreleased) < self._max_entries:
-                self._unreleased[key] = claim.mark
+            await claim.close(told)
         finally:
             self._closing.discard(flight)
             timer.cancel()

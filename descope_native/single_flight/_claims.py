@@ -44,7 +44,6 @@ class Claim(Generic[T]):
     """One worker's claim to one proof, from before it is made until what came of it is stored.
 
     Attributes:
-        mark: what tells it from other claims. One whose release failed is still ours, so it is used again.
         may_be_stored: the store has accepted the claim, or its answer was lost.
         seconds_used: what the store has taken to grant it.
     """
@@ -52,7 +51,7 @@ class Claim(Generic[T]):
     _terms: Terms
     _seal: Seal
     _codec: Codec[T] = attrs.field(repr=False)
-    mark: bytes = b""
+    _mark: bytes = attrs.field(init=False, default=b"")
     _is_sure: bool = attrs.field(init=False, default=False)
     may_be_stored: bool = attrs.field(init=False, default=False)
     seconds_used: float = attrs.field(init=False, default=0.0)
@@ -61,13 +60,14 @@ class Claim(Generic[T]):
         """None where this worker is to send the proof, else what there is to tell instead."""
         loop = asyncio.get_running_loop()
         terms, own_phase, seconds = self._terms, flight.phase, max(flight.deadline - loop.time(), 0.0)
-        self.mark = self.mark or _MARK.pack(os.urandom(16), seconds + terms.timeout)
+        # Never one that was used before: a store that was slow may still carry out its release.
+        self._mark = _MARK.pack(os.urandom(16), seconds + terms.timeout)
         is_waiting = False
         while True:
             asked = loop.time()
             found, trouble = await _ask(self._ask_for_it(), min(terms.timeout, flight.deadline - asked))
             self.seconds_used = loop.time() - asked
-            if found is not None and found.claim == self.mark and found.result is None:
+            if found is not None and found.claim == self._mark and found.result is None:
                 flight.how, flight.phase = "led", own_phase
                 self.may_be_stored = self._is_sure = True
                 return None
@@ -85,25 +85,21 @@ class Claim(Generic[T]):
                 return Told(error=RequestTimeout("wait", seconds), is_for_all=False)
             await asyncio.sleep(min(_PAUSE * random.uniform(1, 1.5), left))  # noqa: S311 -- spreads load
 
-    async def close(self, told: Told[T]) -> bool:
-        """Store what came of it or, where the proof is still good, let go of it. Never raises.
-
-        False where it was to let go of it, and could not.
-        """
+    async def close(self, told: Told[T]) -> None:
+        """Store what came of it or, where the proof is still good, let go of it. Never raises."""
         if told.is_forgotten:
             closing = self._release()
         elif self._is_sure or told.error is None:
             closing = self._settle(told)
         else:  # another worker may have done better
-            return True
+            return
         _, trouble = await _ask(closing, self._terms.timeout)
         if trouble:
             _log.warning("single flight: the store failed (%s); other workers are not told", trouble)
-        return not (trouble and told.is_forgotten)
 
     async def _ask_for_it(self) -> Found:
         """Here and not where it is asked, so that whatever a store does is trouble with the store."""
-        found: object = await self._terms.store.claim(self._seal.name, self.mark, CLAIM_TIME)
+        found: object = await self._terms.store.claim(self._seal.name, self._mark, CLAIM_TIME)
         if not (
             isinstance(found, Found)
             and isinstance(found.claim, bytes | None)
@@ -114,7 +110,7 @@ class Claim(Generic[T]):
         return found
 
     async def _release(self) -> None:
-        await self._terms.store.release(self._seal.name, self.mark)
+        await self._terms.store.release(self._seal.name, self._mark)
 
     async def _settle(self, told: Told[T]) -> None:
         sealed = told.seal(self._seal, self._codec)

@@ -166,24 +166,6 @@ async def test_a_submit_that_meets_a_call_on_its_way_out_makes_its_own() -> None
         assert (await one.finish()).session_jwt == "s.code-1"
 
 
-async def test_an_error_of_a_transports_own_kind_is_ours_for_the_others() -> None:
-    """They learn what it proves: of one call there is one outcome."""
-
-    class Unreachable(ConnectError):
-        """Of somebody's transport."""
-
-    service = Service(is_held=True, raises=Unreachable("refused", "nobody there"))
-    async with worker(service) as one:
-        leader, follower = await started(one.finish(), one.finish())
-        service.may_answer.set()
-        with pytest.raises(Unreachable):
-            await leader
-        with pytest.raises(ConnectError) as caught:
-            await follower
-        assert caught.value.outcome is Outcome.NOT_SENT
-        assert type(caught.value) is ConnectError
-
-
 async def test_without_remembering_the_next_submit_goes_out() -> None:
     """`remember=0` joins what is in flight, and no more."""
     service = Service()
@@ -276,17 +258,31 @@ async def test_errors_are_each_callers_own_object() -> None:
     assert max(depths[1:]) < 12
 
 
-async def test_an_error_of_nobody_knows_what_kind_is_the_leaders_own() -> None:
-    """A mistake in a transport is raised as it is for who made the call; the others get one of ours."""
-    service = Service(is_held=True, raises=ZeroDivisionError("a mistake"))
+class Unreachable(ConnectError):
+    """A kind of somebody's transport."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "outcome"),
+    [
+        (ZeroDivisionError("a mistake"), TransportError, Outcome.UNKNOWN),
+        (Unreachable("refused", "nobody there"), ConnectError, Outcome.NOT_SENT),
+    ],
+    ids=["a mistake", "a kind of its own"],
+)
+async def test_a_transports_own_error_is_the_leaders_and_one_of_ours_for_the_others(
+    raised: Exception, kind: type[TransportError], outcome: Outcome
+) -> None:
+    """It is raised as it is for who made the call; the others get the kind of ours that proves the same."""
+    service = Service(is_held=True, raises=raised)
     async with worker(service) as one:
         leader, follower = await started(one.finish(), one.finish())
         service.may_answer.set()
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(type(raised)):
             await leader
         with pytest.raises(TransportError) as caught:
             await follower
-        assert caught.value.outcome is Outcome.UNKNOWN
+        assert (type(caught.value), caught.value.outcome) == (kind, outcome)
 
 
 async def test_a_call_that_is_cancelled_from_outside_is_told_as_what_it_proves() -> None:
